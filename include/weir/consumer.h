@@ -1,0 +1,106 @@
+/*
+ * A consumer: one member of a Kafka consumer group, its partitions, its workers and its handler.
+ *
+ * Life: create -> start -> (run) -> close -> destroy. weir_consumer_run() does the three in the middle.
+ */
+#ifndef WEIR_CONSUMER_H
+#define WEIR_CONSUMER_H
+
+#include <stdint.h>
+#include <weir/config.h>
+#include <weir/error.h>
+#include <weir/message.h>
+#include <weir/stats.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct weir_consumer;
+
+/**
+ * Check the configuration as a whole and build a consumer. Nothing is sent to a broker yet.
+ *
+ * Ownership: the caller's, weir_consumer_destroy(). `config` is copied; `handler` and `user` must outlive it.
+ * Thread:    any.
+ * Errors:    NULL with `error` filled in: WEIR_INVALID, WEIR_NO_MEMORY, WEIR_KAFKA.
+ */
+WEIR_EXPORT struct weir_consumer *weir_consumer_create(const struct weir_config *config, weir_handler *handler,
+                                                       void *user, struct weir_error *error);
+
+/**
+ * Start the threads and join the group. Returns at once; a broker that is away is waited for, and logged.
+ *
+ * Thread: any, once.    Blocks: for thread creation only.    Errors: WEIR_STATE, WEIR_SYSTEM, WEIR_KAFKA.
+ */
+WEIR_EXPORT int weir_consumer_start(struct weir_consumer *consumer, struct weir_error *error);
+
+/**
+ * Ask the consumer to close, and return at once. A second call gives up the drain: running handlers are waited for,
+ * nothing else.
+ *
+ * Thread: any, and signal handlers.    Blocks: never.
+ */
+WEIR_EXPORT void weir_consumer_stop(struct weir_consumer *consumer);
+
+/**
+ * Stop, drain for at most weir.close.drain.ms.max, commit, leave the group, end the threads, and say what was left.
+ *
+ * Thread: any but a worker or callback.    Blocks: until closed.
+ * Errors: WEIR_UNFINISHED where messages remained (they will be delivered again); WEIR_KAFKA after a fatal error.
+ */
+WEIR_EXPORT int weir_consumer_close(struct weir_consumer *consumer, struct weir_error *error);
+
+/**
+ * start, wait until somebody calls weir_consumer_stop() or a fatal error ends it, close.
+ *
+ * Thread: any but a worker or callback.    Blocks: until closed.    Errors: those of start and close.
+ */
+WEIR_EXPORT int weir_consumer_run(struct weir_consumer *consumer, struct weir_error *error);
+
+/**
+ * From start to close, SIGINT and SIGTERM call weir_consumer_stop(); a third signal ends the process at once.
+ *
+ * Thread: before start.
+ */
+WEIR_EXPORT void weir_consumer_stop_on_signals(struct weir_consumer *consumer);
+
+/** Free a closed or never started consumer. NULL is fine. A started one is closed first. */
+WEIR_EXPORT void weir_consumer_destroy(struct weir_consumer *consumer);
+
+/**
+ * Stop and resume pulling, for one partition or, with topic NULL, all. Handlers of what was pulled go on. The state
+ * holds across rebalances. Independent of every other pause.
+ *
+ * Thread: any.    Blocks: never.    Errors: WEIR_STATE unless started; WEIR_INVALID for an unknown partition.
+ */
+WEIR_EXPORT int weir_consumer_pause(struct weir_consumer *consumer, const char *topic, int32_t partition);
+WEIR_EXPORT int weir_consumer_resume(struct weir_consumer *consumer, const char *topic, int32_t partition);
+
+/** Number of workers. Thread: any. */
+WEIR_EXPORT unsigned weir_consumer_workers(const struct weir_consumer *consumer);
+
+/**
+ * A snapshot of the whole, and of each partition this process has owned.
+ *
+ * stats:     filled in up to `stats_size` bytes (pass sizeof).
+ * Returns:   the second, the number of partitions known, which may exceed `count_max`.
+ * Thread:    any.    Blocks: never.    Cost: some relaxed loads a partition.
+ */
+WEIR_EXPORT void weir_consumer_stats(const struct weir_consumer *consumer, struct weir_stats *stats, size_t stats_size);
+WEIR_EXPORT size_t weir_consumer_partition_stats(const struct weir_consumer *consumer,
+                                                 struct weir_partition_stats *partitions, size_t partition_size,
+                                                 size_t count_max);
+
+/**
+ * Call `callback` every weir.stats.interval.ms.
+ *
+ * Thread: set before start; called on the control thread, must not block.
+ */
+typedef void weir_stats_callback(const struct weir_stats *stats, void *user);
+WEIR_EXPORT void weir_consumer_on_stats(struct weir_consumer *consumer, weir_stats_callback *callback, void *user);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,13 @@
+/* Symbol visibility: what carries WEIR_EXPORT is the API, all else in the shared library is hidden. */
+#ifndef WEIR_EXPORT_H
+#define WEIR_EXPORT_H
+
+#if defined(__GNUC__)
+#define WEIR_EXPORT                            __attribute__((visibility("default")))
+#define WEIR_FORMAT(string_index, first_index) __attribute__((format(printf, string_index, first_index)))
+#else
+#define WEIR_EXPORT
+#define WEIR_FORMAT(string_index, first_index)
+#endif
+
+#endif

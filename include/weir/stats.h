@@ -1,0 +1,94 @@
+/*
+ * Statistics: what a consumer has done and where it stands. Counters only grow; gauges are of this moment.
+ *
+ * Structs carry their size, so that fields may be added at the end without breaking programs built earlier.
+ */
+#ifndef WEIR_STATS_H
+#define WEIR_STATS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <weir/export.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Why a partition is not pulling, as bits. 0: it pulls. */
+enum weir_pause {
+    WEIR_PAUSE_WINDOW = 1 << 0,  /* messages or bytes in flight are at their bound (partition's or global) */
+    WEIR_PAUSE_HELD = 1 << 1,    /* held messages are at their bound */
+    WEIR_PAUSE_USER = 1 << 2,    /* weir_consumer_pause() */
+    WEIR_PAUSE_BREAKER = 1 << 3, /* reserved: the circuit breaker is open */
+    WEIR_PAUSE_RATE = 1 << 4,    /* reserved: a rate limit */
+    WEIR_PAUSE_REVOKE = 1 << 5,  /* a rebalance is under way, or the partition is not open yet */
+    WEIR_PAUSE_MAP = 1 << 6,     /* reserved: the map of a transaction is full */
+    WEIR_PAUSE_DLQ = 1 << 7,     /* dead letters are refused, or their budget is spent, and too much waits for them */
+    WEIR_PAUSE_MEMORY = 1 << 8,  /* an allocation failed; tried again each second */
+    WEIR_PAUSE_ERROR = 1 << 9,   /* the broker refuses this partition (reset policy `error`, authorization, deleted) */
+};
+
+struct weir_counters {
+    uint64_t consumed;            /* messages pulled and routed */
+    uint64_t consumed_bytes;      /* their keys, values and headers */
+    uint64_t acked;               /* finished by WEIR_ACK */
+    uint64_t skipped;             /* finished by WEIR_SKIP */
+    uint64_t dead_lettered;       /* finished by an acknowledged dead letter */
+    uint64_t retries;             /* runs that ended in WEIR_RETRY */
+    uint64_t overloaded;          /* runs that ended in WEIR_OVERLOADED */
+    uint64_t handed_back;         /* pulled, not finished here: revoked or closed first */
+    uint64_t restored;            /* dropped as finished before this epoch, by the map of the commit */
+    uint64_t redelivered_dropped; /* dropped as pulled before in this epoch */
+    uint64_t stale_dropped;       /* results that came after their epoch had ended (stragglers) */
+    uint64_t dlq_failures;        /* dead letters refused by the broker; each is tried again */
+    uint64_t pauses;              /* times pulling stopped for window, held or dlq */
+    uint64_t paused_ms;           /* time spent so */
+    uint64_t lost_at_most_once;   /* at-most-once: committed, never run */
+};
+
+struct weir_partition_stats {
+    size_t size;     /* of this struct, as the library knows it */
+    char topic[250]; /* Kafka allows 249 characters */
+    int32_t partition;
+    int assigned;             /* 1 while this process owns it */
+    uint64_t epoch;           /* number of the assignment, from 1 */
+    uint32_t pause;           /* enum weir_pause bits */
+    int64_t next_offset;      /* one past what was last pulled */
+    int64_t floor_offset;     /* lowest offset not finished */
+    int64_t committed_offset; /* last the broker acknowledged; -1 if none */
+    int64_t lag_messages;     /* log end - floor; -1 if unknown */
+    uint64_t in_flight;       /* pulled, not finished */
+    uint64_t in_flight_bytes; /* as charged against the window */
+    uint64_t held;            /* waiting on a timer, and queued behind those */
+    uint64_t gap;             /* finished offsets above the floor */
+    uint64_t key_actors;      /* keys that have work */
+    uint64_t running;         /* in a handler, or given out by WEIR_LATER */
+    uint64_t dlq_pending;     /* dead letters not acknowledged yet */
+    uint64_t oldest_ms;       /* age, since it was pulled, of the message at the floor; 0 if none */
+    struct weir_counters counters;
+};
+
+struct weir_stats {
+    size_t size;
+    uint64_t uptime_ms;
+    uint32_t partitions; /* assigned now */
+    uint32_t partitions_paused;
+    uint32_t pause; /* all partitions' bits together */
+    uint64_t in_flight;
+    uint64_t in_flight_bytes;
+    uint64_t held;
+    uint64_t key_actors;
+    uint64_t running;
+    uint64_t dlq_pending;
+    uint64_t rebalances;
+    uint64_t commits; /* acknowledged */
+    uint64_t commit_failures;
+    uint64_t stragglers;    /* runs that outlived their epoch's drain */
+    uint64_t fetched_bytes; /* received from the brokers; 0 until the first librdkafka statistics */
+    struct weir_counters counters;
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,108 @@
+/*
+ * Workers and actors.
+ *
+ * An actor is anything with a turn function. Two kinds differ in who schedules them:
+ *
+ *   resident  stays on one worker (its home), has a mailbox that any thread may send to, and is woken by notify.
+ *             Partition actors and the control actor.
+ *   roaming   is dispatched by its owner, runs one turn on whichever worker takes it, and is handed back by the turn
+ *             itself (by a mail to the owner). It is in one place at a time by construction. Key actors.
+ *
+ * A worker is a step function over a timer heap and two queues, driven by a thread with a libuv loop (system.h) or, one
+ * at a time, by the simulator (simulation.h). A step, in this order:
+ *   1. fire timers that are due (at most TIMERS_PER_STEP)
+ *   2. run each resident actor that was scheduled when the step began, one turn each
+ *   3. run up to ROAMING_PER_STEP roaming actors from the own queue; if it is empty, steal one
+ *
+ * Invariants
+ *   W1. A resident actor's turn runs on its home only, and never twice at once. States: idle -> scheduled (notify) ->
+ *       running -> idle, or -> notified (notify while running) -> scheduled again at the back of the queue.
+ *   W2. A notify that comes after a turn has taken its mail is never lost: it makes another turn.
+ *   W3. A roaming actor is touched by nobody between dispatch and the turn's own hand-back, except the worker that
+ *       runs it; the hand-back is the turn's last access.
+ *   W4. Queues are first in first out, so every scheduled actor runs after at most those before it.
+ *   W5. A worker that sleeps with an empty queue is woken by whatever is put on it; a sleeping worker is also woken to
+ *       steal when another has more than it can run soon.
+ *   W6. The control worker (index WEIR_WORKER_CONTROL) runs resident actors only and never steals.
+ *
+ * Bounds: the run queues are intrusive, so they hold at most the actors that exist: residents are bounded by the
+ * partitions, roaming ones by the windows.
+ */
+#ifndef WEIR_RUNTIME_WORKER_H
+#define WEIR_RUNTIME_WORKER_H
+
+#include "runtime/mailbox.h"
+#include "runtime/random.h"
+#include "runtime/seam.h"
+#include "runtime/timers.h"
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct weir_actor;
+struct weir_worker;
+struct weir_system;
+struct uv_loop_s;
+
+typedef void weir_turn(struct weir_actor *actor, struct weir_worker *worker);
+
+struct weir_actor {
+    struct weir_actor *next; /* run queue's, while scheduled */
+    weir_turn *turn;
+};
+
+struct weir_resident {
+    struct weir_actor actor;
+    struct weir_worker *home;    /* constant while anybody may notify */
+    _Atomic uint32_t wake;       /* enum in worker.c: idle, scheduled, running, notified */
+    struct weir_mailbox mailbox; /* taken by the turn */
+};
+
+/* Counters of one worker: written by it, read by any (relaxed). Times in ns. */
+struct weir_worker_stats {
+    _Atomic uint64_t busy_ns, idle_ns, turns, roaming_turns, steals, wakes;
+    _Atomic uint64_t turn_started_ns; /* of the turn under way; 0 between turns: for the watchdog */
+};
+
+#define WEIR_WORKER_CONTROL 0 /* index of the control worker in a system; 1 .. N run handlers */
+
+/* ---- for actors ---- */
+
+/** Prepare a resident actor. Thread: before anybody may notify it. */
+void weir_resident_init(struct weir_resident *resident, struct weir_worker *home, weir_turn *turn,
+                        uint32_t mailbox_messages_max, uint64_t mailbox_bytes_max);
+
+/** Make sure that a turn begins after this call. Thread: any, not signal handlers. Cost: one load when it is scheduled
+ *  already. */
+void weir_resident_notify(struct weir_resident *resident);
+
+/** weir_mailbox_send, then notify. */
+void weir_resident_send(struct weir_resident *resident, struct weir_mail *mail);
+
+/** True when no turn is scheduled or running and none can come: nobody notifies any more. Thread: home. */
+bool weir_resident_is_idle(const struct weir_resident *resident);
+
+/** Put a roaming actor at the back of this worker's queue; a sleeping worker may be woken to steal it.
+ *  Thread: worker `worker` (within a turn or timer callback of it). */
+void weir_worker_dispatch(struct weir_worker *worker, struct weir_actor *actor);
+
+/** This worker's time, read at the start of the step and by weir_worker_refresh_now(). Thread: worker. */
+uint64_t weir_worker_now_ns(const struct weir_worker *worker);
+uint64_t weir_worker_refresh_now(struct weir_worker *worker);
+int64_t weir_worker_wall_ms(const struct weir_worker *worker);
+
+struct weir_timers *weir_worker_timers(struct weir_worker *worker);
+struct weir_random *weir_worker_random(struct weir_worker *worker);
+unsigned weir_worker_number(const struct weir_worker *worker);      /* index in its system */
+struct uv_loop_s *weir_worker_uv(const struct weir_worker *worker); /* NULL in the simulator */
+const struct weir_worker_stats *weir_worker_stats(const struct weir_worker *worker);
+struct weir_system *weir_worker_system(const struct weir_worker *worker);
+
+/** The worker whose step the calling thread is in; NULL elsewhere. */
+struct weir_worker *weir_worker_current(void);
+
+/** True when another worker sleeps or this one has nothing else queued: a hint for how long a turn may go on. */
+bool weir_worker_has_queued(const struct weir_worker *worker);
+
+#endif
