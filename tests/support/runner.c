@@ -23,7 +23,7 @@ void plain_test_fail(const char *file, int line, const char *condition, const ch
 {
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "%s:%d: failed: %s ", file, line, condition);
+    fprintf(stderr, "%s:%d: failed: %s", file, line, condition);
     vfprintf(stderr, format, arguments);
     fputc('\n', stderr);
     va_end(arguments);

@@ -32,10 +32,10 @@ _Noreturn void plain_test_fail(const char *file, int line, const char *condition
     }                                                                                    \
     static void suite_##_##name_##_run(void)
 
-#define cr_assert(condition, ...)                                            \
-    do {                                                                     \
-        if (!(condition))                                                    \
-            plain_test_fail(__FILE__, __LINE__, #condition, "" __VA_ARGS__); \
+#define cr_assert(condition, ...)                                             \
+    do {                                                                      \
+        if (!(condition))                                                     \
+            plain_test_fail(__FILE__, __LINE__, #condition, " " __VA_ARGS__); \
     } while (0)
 #define cr_assert_not(condition, ...)     cr_assert(!(condition), __VA_ARGS__)
 #define cr_assert_eq(a, b, ...)           cr_assert((a) == (b), __VA_ARGS__)
@@ -49,7 +49,7 @@ _Noreturn void plain_test_fail(const char *file, int line, const char *condition
 #define cr_assert_str_eq(a, b, ...)       cr_assert(strcmp((a), (b)) == 0, __VA_ARGS__)
 #define cr_assert_str_neq(a, b, ...)      cr_assert(strcmp((a), (b)) != 0, __VA_ARGS__)
 #define cr_assert_arr_eq(a, b, size, ...) cr_assert(memcmp((a), (b), (size)) == 0, __VA_ARGS__)
-#define cr_assert_fail(...)               plain_test_fail(__FILE__, __LINE__, "fail", "" __VA_ARGS__)
+#define cr_assert_fail(...)               plain_test_fail(__FILE__, __LINE__, "fail", " " __VA_ARGS__)
 
 #endif
 #endif
