@@ -187,6 +187,14 @@ struct weir_kafka {
     const struct weir_kafka_ops *ops;
 };
 
+/* ---- librdkafka's properties, kafka_property.c ---- */
+
+/** Would librdkafka take this value? Else WEIR_INVALID with its words, or the nearest name for an unknown one. Secrets
+ *  are left out. Thread: any. */
+int weir_kafka_check_property(const char *name, const char *value, struct weir_error *error);
+
+const char *weir_kafka_library_version(void); /* of the librdkafka that runs. Static. */
+
 /* ---- the real one ---- */
 
 struct weir_config;
