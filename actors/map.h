@@ -21,12 +21,13 @@
 #include <stdint.h>
 #include <weir/error.h>
 
-#define WEIR_MAP_SIZE_MAX 65536 /* of the text */
+#define WEIR_MAP_SIZE_MAX  65536  /* of the text */
+#define WEIR_MAP_COUNT_MAX 262144 /* unfinished offsets that one map lists: bounds what a reader allocates (4 MiB) */
 
 /* Identity of the log that a map belongs to. */
 struct weir_map_log {
-    uint64_t cluster_hash; /* xxh3 of cluster id, NUL, topic; 0: unknown */
-    int32_t leader_epoch;  /* highest seen; -1: unknown */
+    uint64_t cluster_hash; /* weir_map_cluster_hash(); 0: unknown */
+    int32_t leader_epoch;  /* highest seen; -1: unknown. Carried for the reader to judge, not compared here */
 };
 
 struct weir_map_witness {
@@ -46,6 +47,8 @@ struct weir_map_offset {
  *
  * unfinished:  strictly ascending, all >= floor; the first is the floor unless all is finished.
  * next:        one past the last offset that the list speaks about; next >= floor.
+ * witness:     NULL or offset -1: none. It must be finished; a map cut before it would speak of holes only and is not
+ *              written.
  * text:        gets the map, NUL-terminated, at most size_max - 1 characters; size_max 0..WEIR_MAP_SIZE_MAX.
  * end:         gets how far it speaks: offsets >= end are "not pulled" to a reader.
  *
@@ -92,10 +95,11 @@ uint16_t weir_map_attempts(const struct weir_map *map, int64_t offset);
 
 const char *weir_map_verdict_name(int verdict);
 
-/** Checksum of a message for the witness: xxh3 of offset-independent content: key, value (first 1 KiB), sizes, time. */
+/** Checksum of a message for the witness: xxh3 of what does not depend on its offset: key, value (first 1 KiB), their
+ *  sizes, time; null and empty differ. */
 uint32_t weir_map_checksum(const void *key, size_t key_size, const void *value, size_t value_size,
                            int64_t timestamp_ms);
-/** Identity hash: xxh3 of cluster id, NUL, topic; 0 when cluster_id is NULL. */
+/** Identity hash: xxh3 of the topic's name, seeded with that of the cluster id; 0 only when cluster_id is NULL. */
 uint64_t weir_map_cluster_hash(const char *cluster_id, const char *topic);
 
 #endif
