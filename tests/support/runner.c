@@ -1,17 +1,46 @@
 /*
- * The plain runner: each test in a forked process, so that a crash, a leak report at exit or a sanitizer's abort fails
- * that test and no other. Usage: test-unit [PATTERN] runs the tests whose "suite/name" contains PATTERN; --list lists.
- * Ends with the line "N passed, N failed" and status 1 if any failed or none ran.
+ * The plain runner: each test in a process group of its own, so that a crash, a leak report at exit, a sanitizer's
+ * abort or a hang fails that test and no other. Several run at a time; what a test writes is shown when it fails.
+ *
+ * Usage: test-unit [--list] [--verbose] [--jobs N] [PATTERN]     PATTERN: part of "suite/name"
+ * WEIR_TEST_TIMEOUT_S (120): a test that takes longer is killed and has failed.
+ * Ends with the line "N passed, N failed", and status 1 if any failed or none ran.
+ *
+ * Thread: one. SIGCHLD, SIGINT and SIGTERM are blocked and taken by sigtimedwait, so nothing here races with a handler.
+ * Invariants
+ *   1. When a test is over, by whatever way, its whole process group is killed: nothing survives a test.
+ *   2. A child dies with the runner.
  */
 #include "tests/support/test.h"
+#include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { JOBS_MAX = 16, TIMEOUT_S_DEFAULT = 120 };
+
+struct job {
+    const struct plain_test *test; /* NULL: a free place */
+    pid_t pid;
+    int output; /* what the test writes */
+    double started_s;
+    bool expired;
+};
 
 static struct plain_test *tests;
 static struct plain_test **tests_end = &tests;
+
+static struct job jobs[JOBS_MAX];
+static sigset_t signals;
+static bool verbose;
+static double timeout_s;
+static int passed, failed;
 
 void plain_test_register(struct plain_test *test)
 {
@@ -31,48 +60,182 @@ void plain_test_fail(const char *file, int line, const char *condition, const ch
     _exit(1); /* no exit handlers: a leak report after a failed test would only hide it */
 }
 
-/* Run one test in a child; true when it ended with status 0. */
-static int run(const struct plain_test *test)
+static double now_s(void)
 {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static void fatal(const char *what)
+{
+    perror(what);
+    exit(2);
+}
+
+_Noreturn static void run_child(const struct job *job, pid_t runner)
+{
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != runner)
+        _exit(1); /* it died before the line above */
+    sigprocmask(SIG_UNBLOCK, &signals, NULL);
+    dup2(job->output, STDOUT_FILENO);
+    dup2(job->output, STDERR_FILENO);
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a crash must not swallow it */
+    job->test->run();
+    exit(0); /* sanitizers and valgrind report leaks here */
+}
+
+static void start(struct job *job, const struct plain_test *test)
+{
+    char path[] = "/tmp/weir-test-XXXXXX";
+    *job = (struct job){.test = test, .output = mkstemp(path), .started_s = now_s()};
+    if (job->output < 0)
+        fatal("cannot make a temporary file in /tmp");
+    unlink(path);
     fflush(NULL);
-    pid_t pid = fork();
-    if (pid < 0) {
-        perror("fork");
-        return 0;
+    pid_t runner = getpid();
+    job->pid = fork();
+    if (job->pid < 0)
+        fatal("fork");
+    if (job->pid == 0)
+        run_child(job, runner);
+    setpgid(job->pid, job->pid); /* whoever of the two comes first */
+}
+
+static void show_output(const struct job *job)
+{
+    char buffer[4096];
+    ssize_t size;
+    lseek(job->output, 0, SEEK_SET);
+    while ((size = read(job->output, buffer, sizeof buffer)) > 0)
+        fwrite(buffer, 1, (size_t)size, stdout);
+}
+
+static void report(const struct job *job, int status)
+{
+    double seconds = now_s() - job->started_s;
+    bool ok = WIFEXITED(status) && WEXITSTATUS(status) == 0 && !job->expired;
+    ok ? passed++ : failed++;
+    if (ok && !verbose)
+        return;
+    show_output(job);
+    printf("%s %s/%s (%.1f s", ok ? "passed" : "FAILED", job->test->suite, job->test->name, seconds);
+    if (job->expired)
+        printf(", killed: longer than WEIR_TEST_TIMEOUT_S=%.0f", timeout_s);
+    else if (WIFSIGNALED(status))
+        printf(", signal %d: %s", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else if (!ok)
+        printf(", status %d", WEXITSTATUS(status));
+    puts(")");
+    fflush(stdout);
+}
+
+/* Collect every child that has ended. */
+static void reap(void)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        for (struct job *job = jobs; job < jobs + JOBS_MAX; job++) {
+            if (!job->test || job->pid != pid)
+                continue;
+            kill(-pid, SIGKILL); /* invariant 1 */
+            report(job, status);
+            close(job->output);
+            job->test = NULL;
+        }
     }
-    if (pid == 0) {
-        test->run();
-        exit(0); /* sanitizers and valgrind report leaks here */
+}
+
+static void kill_all(void)
+{
+    for (struct job *job = jobs; job < jobs + JOBS_MAX; job++)
+        if (job->test)
+            kill(-job->pid, SIGKILL);
+}
+
+/* Wait until a child ends, a test's time is up (looked at four times a second), or somebody ends us. */
+static void wait_a_while(void)
+{
+    int signal = sigtimedwait(&signals, NULL, &(struct timespec){.tv_nsec = 250000000});
+    if (signal == SIGINT || signal == SIGTERM) {
+        kill_all();
+        exit(128 + signal);
     }
-    int status = 0;
-    if (waitpid(pid, &status, 0) != pid)
-        return 0;
-    if (WIFSIGNALED(status))
-        fprintf(stderr, "%s/%s: signal %d\n", test->suite, test->name, WTERMSIG(status));
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    for (struct job *job = jobs; job < jobs + JOBS_MAX; job++) {
+        if (job->test && !job->expired && now_s() - job->started_s > timeout_s) {
+            job->expired = true;
+            kill(-job->pid, SIGKILL);
+        }
+    }
+    reap();
+}
+
+static struct job *free_job(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (!jobs[i].test)
+            return &jobs[i];
+    return NULL;
+}
+
+static bool idle(void)
+{
+    for (unsigned i = 0; i < JOBS_MAX; i++)
+        if (jobs[i].test)
+            return false;
+    return true;
+}
+
+static void run_all(const char *pattern, unsigned job_count, bool list)
+{
+    for (struct plain_test *test = tests; test; test = test->next) {
+        char name[512];
+        struct job *job;
+        snprintf(name, sizeof name, "%s/%s", test->suite, test->name);
+        if (!strstr(name, pattern))
+            continue;
+        if (list) {
+            puts(name);
+            continue;
+        }
+        while (!(job = free_job(job_count)))
+            wait_a_while();
+        start(job, test);
+    }
+    while (!idle())
+        wait_a_while();
 }
 
 int main(int argc, char **argv)
 {
-    const char *pattern = argc > 1 ? argv[1] : "";
-    int passed = 0, failed = 0;
-    for (struct plain_test *test = tests; test; test = test->next) {
-        char name[512];
-        snprintf(name, sizeof name, "%s/%s", test->suite, test->name);
-        if (strcmp(pattern, "--list") == 0) {
-            puts(name);
-            continue;
-        }
-        if (!strstr(name, pattern))
-            continue;
-        if (run(test)) {
-            passed++;
-        } else {
-            failed++;
-            printf("FAILED %s\n", name);
-        }
+    const char *pattern = "", *timeout = getenv("WEIR_TEST_TIMEOUT_S");
+    unsigned job_count = 1;
+    bool list = false;
+    timeout_s = timeout ? strtod(timeout, NULL) : TIMEOUT_S_DEFAULT;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--list") == 0)
+            list = true;
+        else if (strcmp(argv[i], "--verbose") == 0)
+            verbose = true;
+        else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc)
+            job_count = (unsigned)strtoul(argv[++i], NULL, 10);
+        else
+            pattern = argv[i];
     }
-    if (strcmp(pattern, "--list") == 0)
+    if (job_count < 1 || job_count > JOBS_MAX || timeout_s <= 0) {
+        fprintf(stderr, "--jobs %u: must be 1..%d; WEIR_TEST_TIMEOUT_S: must be above 0\n", job_count, JOBS_MAX);
+        return 2;
+    }
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGCHLD);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    run_all(pattern, job_count, list);
+    if (list)
         return 0;
     printf("%d passed, %d failed\n", passed, failed);
     return failed > 0 || passed == 0;

@@ -5,6 +5,16 @@
 #ifndef WEIR_TESTS_TEST_H
 #define WEIR_TESTS_TEST_H
 
+#include <stdlib.h>
+
+/* How many seeds or rounds to run: `count`, or WEIR_TEST_SCALE percent of it (slow builds set that), at least 1. */
+static inline unsigned weir_test_scaled(unsigned count)
+{
+    const char *text = getenv("WEIR_TEST_SCALE");
+    unsigned long long scaled = (unsigned long long)count * (text ? strtoul(text, NULL, 10) : 100) / 100;
+    return scaled > 0 ? (unsigned)scaled : 1;
+}
+
 #ifndef WEIR_PLAIN_RUNNER
 
 #include <criterion/criterion.h>
