@@ -25,7 +25,8 @@ struct weir_mail {
 };
 
 struct weir_mailbox {
-    struct weir_mail *stack; /* ck_stack_t; written by all */
+    struct weir_mail *stack; /* with the next: a ck_stack_t; written by all */
+    void *stack_generation;  /* unused by the operations here, but part of the type */
     _Atomic uint32_t count;  /* of counted mails; written by all */
     _Atomic uint64_t bytes;
     uint32_t messages_max; /* constant */

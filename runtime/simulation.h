@@ -40,6 +40,17 @@ bool weir_simulation_step(struct weir_simulation *simulation);
 bool weir_simulation_run(struct weir_simulation *simulation, uint64_t duration_ns, bool (*done)(void *argument),
                          void *argument);
 
+/** Let each step take 0 .. `step_ns_max` of virtual time, by the seed. 0, the default: steps take none, and all times
+ *  are exact. */
+void weir_simulation_set_step_time(struct weir_simulation *simulation, uint64_t step_ns_max);
+
+/** Run no step of `worker` for `duration_ns`, as if its thread were stuck or not scheduled. Others may steal from it.
+ */
+void weir_simulation_stall(struct weir_simulation *simulation, struct weir_worker *worker, uint64_t duration_ns);
+
+/** Virtual time goes on by `duration_ns`: for a turn that takes time. */
+void weir_simulation_advance(struct weir_simulation *simulation, uint64_t duration_ns);
+
 uint64_t weir_simulation_now_ns(const struct weir_simulation *simulation);
 const struct weir_seam *weir_simulation_seam(struct weir_simulation *simulation);
 struct weir_random *weir_simulation_random(struct weir_simulation *simulation);

@@ -54,9 +54,10 @@ struct weir_actor {
 
 struct weir_resident {
     struct weir_actor actor;
-    struct weir_worker *home;    /* constant while anybody may notify */
-    _Atomic uint32_t wake;       /* enum in worker.c: idle, scheduled, running, notified */
-    struct weir_mailbox mailbox; /* taken by the turn */
+    struct weir_worker *home;         /* constant while anybody may notify */
+    _Atomic uint32_t wake;            /* enum in worker.c: idle, scheduled, running, notified */
+    _Atomic uint32_t outside_senders; /* threads in weir_resident_send that are no workers of home's system */
+    struct weir_mailbox mailbox;      /* taken by the turn */
 };
 
 /* Counters of one worker: written by it, read by any (relaxed). Times in ns. */
@@ -102,7 +103,7 @@ struct weir_system *weir_worker_system(const struct weir_worker *worker);
 /** The worker whose step the calling thread is in; NULL elsewhere. */
 struct weir_worker *weir_worker_current(void);
 
-/** True when another worker sleeps or this one has nothing else queued: a hint for how long a turn may go on. */
+/** True when other actors wait on this worker: a hint that a long turn should end and come back. Thread: worker. */
 bool weir_worker_has_queued(const struct weir_worker *worker);
 
 #endif

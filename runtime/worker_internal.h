@@ -1,0 +1,112 @@
+/*
+ * Insides of workers and systems, for worker.c, system.c and simulation.c only.
+ *
+ * Fields are grouped by who writes them; groups that different threads write lie CK_MD_CACHELINE bytes apart.
+ */
+#ifndef WEIR_RUNTIME_WORKER_INTERNAL_H
+#define WEIR_RUNTIME_WORKER_INTERNAL_H
+
+#include "runtime/run_queue.h"
+#include "runtime/system.h"
+#include <ck_stack.h>
+#include <pthread.h>
+#include <uv.h>
+
+#define WEIR_WORKERS_MAX     256
+#define TIMERS_PER_STEP      64
+#define ROAMING_PER_STEP     64
+#define STEP_NS_MAX          500000u  /* a step starts no further turn of a phase after this time in it */
+#define UV_POLL_INTERVAL_NS  1000000u /* while busy */
+#define SPIN_NS              10000u   /* before sleep: about what a wake-up of a sleeping thread takes */
+#define STEAL_TURN_NS        1000u    /* shorter turns are cheaper to run where they are than to move */
+#define STEAL_BACKLOG_NS     30000u   /* less than this is sooner done by the owner than by a thread to be woken */
+#define STUCK_TURN_NS        1000000u /* a turn this long says more than the average */
+#define WATCHDOG_INTERVAL_MS 10       /* 10 x as long while all sleep */
+
+/* How much one step may do: all by default, one of each in the simulator. */
+struct weir_step_limits {
+    unsigned timers, residents, roaming;
+};
+
+struct weir_worker {
+    /* constant */
+    struct weir_system *system;
+    const struct weir_seam *seam;
+    unsigned number;
+    struct weir_step_limits limits;
+    bool is_simulated;
+    pthread_t thread;
+
+    /* owner */
+    struct weir_timers timers;
+    struct weir_random random;
+    struct weir_actor_list residents; /* scheduled */
+    uint64_t now_ns;
+    uint64_t polled_ns;    /* when the loop was polled last */
+    uint64_t accounted_ns; /* up to when busy_ns and idle_ns are written */
+    bool in_step;          /* now_ns is fresh */
+    bool loop_is_open;     /* loop, wake_up and alarm are initialised */
+    bool users_are_closed; /* their handles */
+    uv_loop_t loop;
+    uv_async_t wake_up;
+    uv_timer_t alarm;          /* for the timer heap, while the worker sleeps */
+    uint64_t alarm_due_ns;     /* UINT64_MAX: off */
+    uint64_t stalled_until_ns; /* the simulator's */
+    bool may_steal;            /* the simulator's, a choice of the seed */
+
+    char apart_1[CK_MD_CACHELINE];
+    /* any */
+    ck_stack_t inbox;          /* residents that other threads scheduled; linked by actor.next */
+    _Atomic uint32_t sleeping; /* 1: sleeps or is about to; who sets it back to 0 owes the wake-up */
+
+    char apart_2[CK_MD_CACHELINE];
+    /* owner writes, any reads */
+    struct weir_worker_stats stats;
+    _Atomic uint64_t turn_average_ns;               /* of roaming turns, exponentially weighted */
+    _Atomic(const struct weir_resident *) sends_to; /* see weir_resident_send */
+    struct weir_run_queue queue;
+};
+
+struct weir_system {
+    /* constant */
+    const struct weir_seam *seam;
+    struct weir_worker **workers;
+    unsigned worker_count; /* control included */
+    bool can_spin;         /* more than one processor */
+    struct weir_timer watchdog;
+
+    /* the thread that starts and stops */
+    unsigned thread_count; /* running */
+    bool was_started;
+
+    /* the simulator's */
+    struct weir_system *next;
+    bool is_crashed;
+
+    char apart_1[CK_MD_CACHELINE];
+    _Atomic bool stopping;
+    _Atomic uint32_t sleepers; /* workers but control with sleeping = 1; a hint */
+};
+
+static inline void weir_counter_add(_Atomic uint64_t *counter, uint64_t value)
+{
+    /* One writer: no read-modify-write is needed. Relaxed: statistics. */
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + value, memory_order_relaxed);
+}
+
+/* system.c */
+struct weir_system *weir_system_build(unsigned workers, const struct weir_seam *seam, bool is_simulated,
+                                      struct weir_error *error);
+void weir_worker_wake(struct weir_worker *worker); /* any; the caller's push precedes it by a full fence */
+bool weir_system_wake_thief(struct weir_system *system, unsigned not_number);
+
+/* worker.c */
+int weir_worker_init(struct weir_worker *worker, struct weir_system *system, unsigned number, bool is_simulated);
+void weir_worker_deinit(struct weir_worker *worker); /* all but the loop */
+void weir_worker_enter(struct weir_worker *worker);  /* the calling thread is this worker's; NULL: no longer */
+bool weir_worker_step(struct weir_worker *worker);   /* true if it did anything */
+bool weir_worker_has_own_work(const struct weir_worker *worker); /* owner; timers apart */
+bool weir_worker_is_worth_stealing(const struct weir_worker *victim, uint64_t now_ns);
+bool weir_worker_sees_victim(const struct weir_worker *worker, uint64_t now_ns); /* any other worth stealing from */
+
+#endif
