@@ -7,7 +7,7 @@
 #
 # A pid is ours only while that process has the broker's server.properties among its arguments; no other is signalled.
 
-kafka_home=$cache/kafka
+kafka_home=$root/.cache/kafka
 kafka_jars=$kafka_home/jars
 kafka_pom=$root/tools/kafka/pom.xml
 

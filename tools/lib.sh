@@ -1,8 +1,5 @@
 # shellcheck shell=bash
-# What the other parts of ./dev share. Sourced; `root` is set by then.
-
-cache=$root/.cache
-logs=$root/build/logs
+# What the other parts of ./dev share. Sourced, with `root` and `logs` set.
 
 say() { printf '%s\n' "$*" >&2; }
 die() {

@@ -1,0 +1,45 @@
+# shellcheck shell=bash
+# Build directories, each configured once and again when the list of test files or the tools have changed.
+
+# What a configuration depends on and meson does not watch: files that are found by pattern, and installed packages.
+configuration_key() { # OPTIONS...
+    (
+        echo "$@"
+        cd "$root" || exit
+        ls -d tests/*/*.c examples/*.c bench/*.c 2>/dev/null
+        stat -c %Y /var/lib/dpkg/status 2>/dev/null
+    ) | cksum
+}
+
+# Configure (when needed) and build. Extra environment, such as CC, is inherited.
+build() { # NAME DIRECTORY OPTIONS... [-- TARGET...]
+    local name=$1 directory=$2 options=() key
+    shift 2
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do
+        options+=("$1")
+        shift
+    done
+    [ $# -eq 0 ] || shift
+    key=$(configuration_key "${options[@]}")
+    say "[$(elapsed)] building $name"
+    if [ "$(cat "$directory/dev.key" 2>/dev/null)" != "$key" ]; then
+        configure "$name" "$directory" "${options[@]}" || return 1
+        echo "$key" >"$directory/dev.key"
+    fi
+    quietly "build-$name" ninja -C "$directory" "$@"
+}
+
+configure() { # NAME DIRECTORY OPTIONS...
+    local name=$1 directory=$2 again=()
+    shift 2
+    [ ! -f "$directory/build.ninja" ] || again=(--reconfigure)
+    quietly "configure-$name" meson setup "${again[@]}" "$directory" "$root" "$@"
+}
+
+build_normal() { build normal "$root/build"; }
+build_release() { build release "$root/build/release" --buildtype=release -Db_ndebug=false; }
+build_asan() {
+    build asan "$root/build/asan" -Dplain_runner=true -Db_sanitize=address,undefined -Djemalloc=disabled
+}
+build_tsan() { build tsan "$root/build/tsan" -Dplain_runner=true -Db_sanitize=thread -Djemalloc=disabled; }
+build_valgrind() { build valgrind "$root/build/valgrind" -Dplain_runner=true -Djemalloc=disabled -Doptimization=1; }

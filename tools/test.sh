@@ -1,0 +1,179 @@
+# shellcheck shell=bash
+# The test suites, and what came of them. Sourced by ./dev.
+#
+# Totals are taken from what each runner says at its end; a suite that ran nothing, or ended badly without naming a
+# failed test, counts as one failure.
+
+test_suites_all=(unit scenario sim install examples asan tsan valgrind fuzz broker)
+test_filter=
+test_names=() test_passed=() test_failed=() test_seconds=()
+
+# "PASSED FAILED" from a runner's output: the plain runner's last line, Criterion's synthesis, or meson's summary.
+totals_in() { # LOG
+    sed 's/\x1b\[[0-9;]*m//g' "$1" | awk '
+        /^[0-9]+ passed, [0-9]+ failed$/ { passed = $1; failed = $3 }
+        /Synthesis: Tested:/ {
+            gsub(/[^0-9 ]/, ""); passed = $2; failed = $1 - $2
+        }
+        /^(Ok|Expected Fail|Fail|Unexpected Pass|Timeout): +[0-9]+ *$/ {
+            if ($1 == "Ok:") passed = $NF; else if ($1 != "Expected") failed += $NF
+        }
+        END { print passed + 0, failed + 0 }'
+}
+
+# Run one suite and keep its totals. Never fails: test_summary() does.
+run_suite() { # NAME COMMAND...
+    local name=$1 log=$logs/test-${1//\//-}.log status=0 begin=$SECONDS passed failed
+    shift
+    mkdir -p "$logs"
+    say "[$(elapsed)] running $name"
+    "$@" >"$log" 2>&1 </dev/null || status=$?
+    read -r passed failed <<<"$(totals_in "$log")"
+    if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
+        echo "dev: $name ended with status $status" >>"$log"
+        failed=1
+    elif [ $((passed + failed)) -eq 0 ]; then
+        echo "dev: $name has run no test" >>"$log"
+        failed=1
+    fi
+    keep_totals "$name" "$passed" "$failed" $((SECONDS - begin))
+    [ "$failed" -eq 0 ] || show_failure "$name" "$log"
+}
+
+keep_totals() { # NAME PASSED FAILED SECONDS
+    test_names+=("$1") test_passed+=("$2") test_failed+=("$3") test_seconds+=("$4")
+    say "[$(elapsed)] $1: $2 passed, $3 failed"
+}
+
+show_failure() { # NAME LOG
+    say "---- the end of $2 ----"
+    tail -n 60 "$2" >&2
+    say "---- $1 failed ----"
+}
+
+# A part that could not be built is one failure of that name.
+built() { # NAME BUILD_FUNCTION
+    "$2" && return
+    keep_totals "$1" 0 1 0
+    return 1
+}
+
+# A suite's executable; without sources there is none, which run_suite reports as a suite without tests.
+run_criterion() { # SUITE
+    local filter=()
+    [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
+    [ -x "$root/build/tests/test-$1" ] || return 0
+    "$root/build/tests/test-$1" --jobs 2 --timeout "${WEIR_TEST_TIMEOUT_S:-120}" "${filter[@]}"
+}
+
+# The same under a sanitizer or valgrind, which is what the prefix is for.
+run_plain() { # DIRECTORY SUITE [PREFIX...]
+    local program=$root/build/$1/tests/test-$2
+    shift 2
+    [ -x "$program" ] || return 0
+    "$@" "$program" --jobs 2 "$test_filter"
+}
+
+suite_of_normal_build() { # SUITE
+    built "$1" build_normal || return 0
+    run_suite "$1" run_criterion "$1"
+}
+
+suite_install() {
+    built install build_normal || return 0
+    run_suite install "$root/tests/install/run.sh" "$root/build"
+}
+
+suite_examples() {
+    built examples build_normal || return 0
+    run_suite examples meson test -C "$root/build" --no-rebuild --suite examples --print-errorlogs --num-processes 2
+}
+
+suite_asan() {
+    local suite
+    built asan build_asan || return 0
+    export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
+    export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+    export LSAN_OPTIONS=suppressions=$root/tests/support/lsan.supp:print_suppressions=0
+    for suite in unit scenario sim; do
+        WEIR_TEST_SCALE=50 WEIR_TEST_TIMEOUT_S=240 run_suite "asan/$suite" run_plain asan "$suite"
+    done
+}
+
+suite_tsan() {
+    local suite fixed=()
+    built tsan build_tsan || return 0
+    # ThreadSanitizer of gcc 12 cannot run where the kernel spreads addresses over more than 28 bits.
+    setarch -R true 2>/dev/null && fixed=(setarch -R)
+    export TSAN_OPTIONS=suppressions=$root/tests/support/tsan.supp:second_deadlock_stack=1:history_size=4
+    for suite in unit scenario sim; do
+        WEIR_TEST_SCALE=25 WEIR_TEST_TIMEOUT_S=240 run_suite "tsan/$suite" run_plain tsan "$suite" "${fixed[@]}"
+    done
+}
+
+suite_valgrind() {
+    local suite valgrind=(valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite
+        --fair-sched=yes --suppressions="$root/tests/support/valgrind.supp")
+    built valgrind build_valgrind || return 0
+    for suite in unit scenario sim; do
+        WEIR_TEST_SCALE=5 WEIR_TEST_TIMEOUT_S=480 run_suite "valgrind/$suite" \
+            run_plain valgrind "$suite" "${valgrind[@]}"
+    done
+}
+
+suite_broker() {
+    local name=test-$$
+    built broker build_normal || return 0
+    need_packages kafka
+    say "[$(elapsed)] starting Kafka"
+    if ! WEIR_TEST_BOOTSTRAP=$("$root/dev" kafka start --name "$name" --owner $$); then
+        keep_totals broker 0 1 0
+        return
+    fi
+    # shellcheck disable=SC2064 # the name of now
+    trap "'$root/dev' kafka --name $name stop" EXIT
+    export WEIR_TEST_BOOTSTRAP WEIR_TEST_KAFKA="$root/dev kafka" WEIR_TEST_KAFKA_CONTROL="$root/dev kafka --name $name"
+    run_suite broker run_broker
+    "$root/dev" kafka --name "$name" stop
+    trap - EXIT
+}
+
+# One at a time: some act on the broker that all share.
+run_broker() {
+    local filter=()
+    [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
+    [ -x "$root/build/tests/test-broker" ] || return 0
+    "$root/build/tests/test-broker" --jobs 1 --timeout 180 "${filter[@]}"
+}
+
+test_summary() {
+    local i passed=0 failed=0
+    printf '\n%-18s %8s %8s %8s\n' suite passed failed seconds
+    for i in "${!test_names[@]}"; do
+        printf '%-18s %8d %8d %8d\n' "${test_names[i]}" "${test_passed[i]}" "${test_failed[i]}" "${test_seconds[i]}"
+        passed=$((passed + test_passed[i])) failed=$((failed + test_failed[i]))
+    done
+    printf '\n%d passed, %d failed\n' "$passed" "$failed"
+    [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+}
+
+test_main() {
+    local suite suites=()
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --filter) test_filter=${2:?--filter needs a part of a test\'s name} && shift ;;
+        unit | scenario | sim | install | examples | asan | tsan | valgrind | fuzz | broker) suites+=("$1") ;;
+        *) die "test: unknown suite '$1'; there are: ${test_suites_all[*]}" ;;
+        esac
+        shift
+    done
+    [ ${#suites[@]} -gt 0 ] || suites=("${test_suites_all[@]}")
+    need_packages build test
+    for suite in "${suites[@]}"; do
+        case $suite in
+        unit | scenario | sim) suite_of_normal_build "$suite" ;;
+        *) "suite_$suite" ;;
+        esac
+    done
+    test_summary
+}
