@@ -44,11 +44,13 @@ struct weir_config *weir_config_copy(const struct weir_config *config);
 /**
  * What must hold between options, checked when a consumer is created: topics and group.id present, held <= window,
  * drain <= half of max.poll.interval.ms, base <= max, window.bytes.max <= memory.bytes.max, ... The first violation.
- * Also fills in what is derived: workers 0 -> processors, held.messages.max 0 -> half the window (at least 1).
+ * Also fills in what is derived: workers 0 -> processors, held.messages.max 0 -> half the window (at least 1),
+ * held.policy -> wait without a dlq.topic, retry.attempts.max -> 1 for at-most-once.
  */
 int weir_config_finish(struct weir_config *config, struct weir_error *error);
 
-/** librdkafka's properties in the order set: name and value number `index`, false when there are no more. Lent. */
+/** librdkafka's properties in the order set: name and value number `index`, false when there are no more. Lent.
+ *  auto.offset.reset is not among them: see weir_config_reset_policy(). */
 bool weir_config_kafka_at(const struct weir_config *config, size_t index, const char **name, const char **value);
 const char *weir_config_kafka_get(const struct weir_config *config, const char *name); /* NULL: not set */
 
@@ -58,9 +60,12 @@ bool weir_config_is_secret(const char *kafka_name);
 /** Nearest known option or property to a misspelt name, or NULL if none is near (edit distance <= 3). Static. */
 const char *weir_config_nearest(const char *name);
 
-/** The options as a table: for --help (plain text, width 100) and for docs/options.md. */
+/** The options as a table: for --help (plain text, width 100), and all of docs/options.md. */
 void weir_config_write_help(FILE *file);
 void weir_config_write_markdown(FILE *file);
+
+/** All of docs/errors.md: the codes, what they mean and what to do. */
+void weir_error_write_markdown(FILE *file);
 
 /** Fill an error: a helper for all. Returns `code`. `error` may be NULL. */
 int weir_error_set(struct weir_error *error, enum weir_code code, const char *format, ...) WEIR_FORMAT(3, 4);

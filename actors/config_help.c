@@ -114,8 +114,67 @@ static void write_row(FILE *file, const struct weir_option *option)
     fputs(" |\n", file);
 }
 
+static const char INTRODUCTION[] =
+    "# Options\n"
+    "\n"
+    "<!-- Written by `weir docs options` from actors/options.def; do not edit. -->\n"
+    "\n"
+    "`weir options` prints this list; `weir check FILE` says whether a file is right.\n"
+    "\n"
+    "## How options are set\n"
+    "\n"
+    "In the program each option is a name and a text; `weir_config_set()` checks the value and, if it is wrong, says\n"
+    "what is allowed:\n"
+    "\n"
+    "```c\n"
+    "weir_config_set(config, \"weir.topics\", \"orders,payments\", &error);\n"
+    "weir_config_set(config, \"weir.window.bytes.max\", \"64M\", &error);\n"
+    "weir_config_set(config, \"bootstrap.servers\", \"localhost:9092\", &error);\n"
+    "```\n"
+    "\n"
+    "Names that begin with `weir.` are Weir's. Every other name is librdkafka's and passes through, so TLS, SASL and\n"
+    "hosted brokers work as librdkafka documents them.\n"
+    "\n"
+    "In a file, which `weir_config_load()` and the command read, librdkafka's properties stand under `[kafka]` and\n"
+    "Weir's, without `weir.`, under `[weir]`:\n"
+    "\n"
+    "```ini\n"
+    "; a comment stands on a line of its own and begins with ; or #\n"
+    "[kafka]\n"
+    "bootstrap.servers = localhost:9092\n"
+    "group.id = billing\n"
+    "sasl.password = may hold ; and # and = and anything else\n"
+    "[weir]\n"
+    "topics = orders, payments\n"
+    "retry.max.ms = 5m\n"
+    "```\n"
+    "\n"
+    "A value ends with its line, however long; white space around it does not count, and nothing behind it is a\n"
+    "comment. A name set twice in one file, an unknown section and a line that is no setting are errors, and are\n"
+    "reported with file and line. What is set later wins: a second file, `weir_config_set()`, or `-X` of the command.\n"
+    "\n"
+    "Numbers are decimal. A number of bytes may end in `k`, `M`, `G` or `T` (or `KiB`, `MiB`, `GiB`, `TiB`), powers\n"
+    "of 1,024; a time in ms may end in `ms`, `s`, `m` (minutes), `h` or `d`.\n"
+    "\n"
+    "When a consumer is created, the options are checked against each other: for instance, the first backoff may not\n"
+    "exceed the last, nor one partition's window the memory of all.\n";
+
+static const char PROPERTIES[] =
+    "\n"
+    "## librdkafka's properties\n"
+    "\n"
+    "`group.id` is required, `bootstrap.servers` too. `auto.offset.reset` (`earliest`, `latest` or `error`; default\n"
+    "`latest`) says where a partition without a committed offset begins; Weir carries it out itself. Values of\n"
+    "passwords, keys and tokens never appear in errors and logs.\n"
+    "\n"
+    "These properties are Weir's own, and are refused:\n"
+    "\n"
+    "| property | why |\n"
+    "|---|---|\n";
+
 void weir_config_write_markdown(FILE *file)
 {
+    fputs(INTRODUCTION, file);
     for (size_t index = 0; index < WEIR_OPTION_COUNT; index++) {
         const struct weir_option *option = &weir_option_table[index];
         if (option->kind == WEIR_OPTION_SECTION)
@@ -123,4 +182,8 @@ void weir_config_write_markdown(FILE *file)
         else
             write_row(file, option);
     }
+    fputs(PROPERTIES, file);
+    const char *name, *reason;
+    for (size_t index = 0; weir_config_owned_at(index, &name, &reason); index++)
+        fprintf(file, "| `%s` | %s |\n", name, reason);
 }

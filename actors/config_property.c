@@ -77,6 +77,15 @@ const char *weir_config_owned_reason(const char *name)
     return reason ? reason : find_reason(POINTERS, WEIR_COUNT(POINTERS), name);
 }
 
+bool weir_config_owned_at(size_t index, const char **name, const char **reason)
+{
+    if (index >= WEIR_COUNT(OWNED))
+        return false;
+    *name = OWNED[index].name;
+    *reason = OWNED[index].reason;
+    return true;
+}
+
 /* Parts of names rather than names, so that what a newer librdkafka adds, or a misspelt one, is covered too. */
 static const char *const SECRET_PARTS[] = {
     "password",    "passwd",  "passphrase",         "secret",       "token",       "credential",

@@ -119,6 +119,9 @@ void weir_config_derive(struct weir_config *config, size_t offset, const char *v
 /** Why this property is not the user's to set, or NULL if it is. */
 const char *weir_config_owned_reason(const char *name);
 
+/** Property `index` that Weir owns, with the reason; false past the last. */
+bool weir_config_owned_at(size_t index, const char **name, const char **reason);
+
 /** WEIR_RESET_* of a value of auto.offset.reset, in librdkafka's and Java's words; -1 for no such value. */
 int weir_config_parse_reset(const char *value);
 

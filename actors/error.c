@@ -1,35 +1,63 @@
 /*
- * Errors: the names of the codes and the one place where sentences are written.
+ * Errors: the codes in one table, and the one place where sentences are written.
  *
  * Thread: any. A sentence that is too long is cut at a character's start, so that it stays UTF-8.
  */
 #include "actors/config.h"
+#include "runtime/check.h"
 #include <stdarg.h>
 #include <string.h>
 
+struct entry {
+    int code;
+    const char *name, *meaning, *remedy;
+};
+
+#define ENTRY(code, meaning, remedy) \
+    {                                \
+        code, #code, meaning, remedy \
+    }
+
+static const struct entry ENTRIES[] = {
+    ENTRY(WEIR_OK, "Success.", ""),
+    ENTRY(WEIR_INVALID, "An argument, an option or a configuration file is wrong.",
+          "The sentence names it, the value seen and what is allowed. Correct it; trying again changes nothing."),
+    ENTRY(WEIR_NO_MEMORY, "An allocation failed. Nothing was changed.",
+          "Free memory, or lower weir.memory.bytes.max, and call again."),
+    ENTRY(WEIR_STALE, "The handle was finished before, passed its deadline, or its partition has left this process.",
+          "Nothing to do: the message is handled elsewhere, or was already. Count it if it is frequent."),
+    ENTRY(WEIR_STATE, "The call does not fit the state of the object, such as a second start.",
+          "Call in the order create, start, close, destroy."),
+    ENTRY(WEIR_KAFKA, "librdkafka refused, or its client has failed for good; the sentence carries its words.",
+          "Correct what it names. After a fatal error destroy the consumer and create a new one."),
+    ENTRY(WEIR_SYSTEM, "The operating system refused; the sentence carries its words.",
+          "Check what it names: a file's permissions, the limit of threads or of open files."),
+    ENTRY(WEIR_UNFINISHED,
+          "The consumer is closed, but messages remained that never finished; the sentence counts them.",
+          "They will be delivered again. Raise weir.close.drain.ms.max if handlers need longer."),
+    ENTRY(WEIR_FULL, "A bounded queue has no place.", "Try again later."),
+};
+
 const char *weir_code_name(int code)
 {
-    switch (code) {
-    case WEIR_OK:
-        return "WEIR_OK";
-    case WEIR_INVALID:
-        return "WEIR_INVALID";
-    case WEIR_NO_MEMORY:
-        return "WEIR_NO_MEMORY";
-    case WEIR_STALE:
-        return "WEIR_STALE";
-    case WEIR_STATE:
-        return "WEIR_STATE";
-    case WEIR_KAFKA:
-        return "WEIR_KAFKA";
-    case WEIR_SYSTEM:
-        return "WEIR_SYSTEM";
-    case WEIR_UNFINISHED:
-        return "WEIR_UNFINISHED";
-    case WEIR_FULL:
-        return "WEIR_FULL";
-    }
+    for (size_t index = 0; index < WEIR_COUNT(ENTRIES); index++)
+        if (ENTRIES[index].code == code)
+            return ENTRIES[index].name;
     return "WEIR_UNKNOWN";
+}
+
+void weir_error_write_markdown(FILE *file)
+{
+    fputs(
+        "# Errors\n\n<!-- Written by `weir docs errors` from the table in actors/error.c; do not edit. -->\n\n"
+        "Functions return 0 for success and a negative code for a fault. Those that take a `struct weir_error *` also\n"
+        "fill in one sentence for people: what failed, the value seen, the limit and the remedy. The sentence never\n"
+        "holds a secret. `weir_code_name()` gives the name of a code.\n\n"
+        "| code | name | meaning | what to do |\n|---|---|---|---|\n",
+        file);
+    for (size_t index = 0; index < WEIR_COUNT(ENTRIES); index++)
+        fprintf(file, "| %d | `%s` | %s | %s |\n", ENTRIES[index].code, ENTRIES[index].name, ENTRIES[index].meaning,
+                ENTRIES[index].remedy);
 }
 
 static bool is_continuation(char byte)
