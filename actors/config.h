@@ -70,4 +70,7 @@ void weir_error_write_markdown(FILE *file);
 /** Fill an error: a helper for all. Returns `code`. `error` may be NULL. */
 int weir_error_set(struct weir_error *error, enum weir_code code, const char *format, ...) WEIR_FORMAT(3, 4);
 
+/** Take off what is left in half of the last character, after a text was cut to a size. */
+void weir_error_cut(char *text);
+
 #endif

@@ -7,6 +7,7 @@
  * then what is derived; so a derived value never is the cause of an error.
  */
 #include "actors/config_table.h"
+#include "actors/dlq.h"
 #include "runtime/check.h"
 #include "runtime/memory.h"
 #include <ctype.h>
@@ -128,36 +129,11 @@ int weir_option_check_topics(const char *name, char *value, struct weir_error *e
     }
 }
 
-/* ---- the template of dead letter topics ---- */
-
-/* Length of the placeholder at `text`, or 0. */
-static size_t placeholder_size(const char *text)
-{
-    static const char *const PLACEHOLDERS[] = {"{topic}", "{group}"};
-    for (size_t index = 0; index < WEIR_COUNT(PLACEHOLDERS); index++)
-        if (strncmp(text, PLACEHOLDERS[index], strlen(PLACEHOLDERS[index])) == 0)
-            return strlen(PLACEHOLDERS[index]);
-    return 0;
-}
-
 int weir_option_check_template(const char *name, char *value, struct weir_error *error)
 {
-    char shown[96];
-    size_t literal = 0;
-    for (const char *text = value; *text != '\0';) {
-        size_t size = placeholder_size(text);
-        if (size == 0 && !is_topic_character(*text))
-            return weir_error_set(error, WEIR_INVALID,
-                                  "%s=%s: may hold {topic}, {group}, letters, digits, '.', '_' and '-' only", name,
-                                  weir_config_show(value, shown, sizeof shown));
-        literal += size == 0;
-        text += size ? size : 1;
-    }
-    if (literal > TOPIC_SIZE_MAX)
-        return weir_error_set(error, WEIR_INVALID, "%s: longer than Kafka's 249 characters", name);
-    if (strcmp(value, "{topic}") == 0)
-        return weir_error_set(error, WEIR_INVALID, "%s={topic}: dead letters would go back where they came from", name);
-    return 0;
+    struct weir_error reason;
+    int code = weir_dlq_check_template(value, &reason);
+    return code == 0 ? 0 : weir_error_set(error, code, "%s: %s", name, reason.text);
 }
 
 /* ---- between options ---- */
@@ -208,7 +184,7 @@ static int check_pairs(const struct weir_config *config, struct weir_error *erro
 static int check_drain(const struct weir_config *config, struct weir_error *error)
 {
     const char *text = weir_config_kafka_get(config, "max.poll.interval.ms");
-    uint64_t interval_ms = text ? strtoull(text, NULL, 10) : POLL_INTERVAL_DEFAULT_MS;
+    uint64_t interval_ms = text ? strtoull(text, NULL, 0) : POLL_INTERVAL_DEFAULT_MS;
     if (config->options.revoke_drain_ms_max <= interval_ms / 2)
         return 0;
     return weir_error_set(error, WEIR_INVALID,
@@ -265,6 +241,16 @@ static int check_delivery(const struct weir_config *config, struct weir_error *e
 }
 
 /* ---- a consumer must not eat its own dead letters ---- */
+
+/* Length of the placeholder at `text`, or 0. */
+static size_t placeholder_size(const char *text)
+{
+    static const char *const PLACEHOLDERS[] = {"{topic}", "{group}"};
+    for (size_t index = 0; index < WEIR_COUNT(PLACEHOLDERS); index++)
+        if (strncmp(text, PLACEHOLDERS[index], strlen(PLACEHOLDERS[index])) == 0)
+            return strlen(PLACEHOLDERS[index]);
+    return 0;
+}
 
 /* Replace {topic} and {group}; false when the result is longer than a topic's name may be. */
 static bool fill_template(const char *template_text, const char *topic, const char *group,

@@ -211,12 +211,10 @@ const char *weir_config_show(const char *value, char *text, size_t size)
     for (; value[length] != '\0' && length + 4 < size; length++)
         text[length] = (unsigned char)value[length] < ' ' || value[length] == 0x7f ? '?' : value[length];
     if (value[length] != '\0') {
-        while (length > 0 && ((unsigned char)text[length - 1] & 0xC0) == 0x80)
-            length--;
-        if (length > 0 && ((unsigned char)text[length - 1] & 0x80))
-            length--;
-        memcpy(text + length, "...", 3);
-        length += 3;
+        text[length] = '\0';
+        weir_error_cut(text);
+        strcat(text, "...");
+        return text;
     }
     text[length] = '\0';
     return text;

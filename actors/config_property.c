@@ -32,7 +32,7 @@ static const struct owned OWNED[] = {
     {"offset.store.sync.interval.ms", "offsets are kept by the broker"},
     {"produce.offset.report", "delivery reports are Weir's"},
     {"request.required.acks", "a dead letter counts once all replicas have it"},
-    {"statistics.interval.ms", "Weir reads them each second; see weir.stats.interval.ms"},
+    {"statistics.interval.ms", "Weir reads them itself; see weir.stats.interval.ms"},
     {"transactional.id", "dead letters are sent outside transactions"},
 };
 

@@ -60,20 +60,19 @@ void weir_error_write_markdown(FILE *file)
                 ENTRIES[index].remedy);
 }
 
-static bool is_continuation(char byte)
+/* Bytes of the character that begins with this one. */
+static size_t character_size(unsigned char first)
 {
-    return ((unsigned char)byte & 0xC0) == 0x80;
+    return first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : first >= 0xC0 ? 2 : 1;
 }
 
-/* Cut a text of `size` bytes (room included) so that no character is left in half. */
-static void cut(char *text, size_t size)
+void weir_error_cut(char *text)
 {
-    size_t end = size - 1;
-    while (end > 0 && is_continuation(text[end - 1]))
-        end--;
-    if (end > 0 && ((unsigned char)text[end - 1] & 0x80))
-        end--;
-    text[end] = '\0';
+    size_t end = strlen(text), start = end;
+    while (start > 0 && end - start < 3 && ((unsigned char)text[start - 1] & 0xC0) == 0x80)
+        start--;
+    if (start > 0 && start - 1 + character_size((unsigned char)text[start - 1]) > end)
+        text[start - 1] = '\0';
 }
 
 int weir_error_set(struct weir_error *error, enum weir_code code, const char *format, ...)
@@ -89,7 +88,7 @@ int weir_error_set(struct weir_error *error, enum weir_code code, const char *fo
     if (length < 0)
         text[0] = '\0';
     else if ((size_t)length >= sizeof text)
-        cut(text, sizeof text);
+        weir_error_cut(text);
     error->code = code;
     memcpy(error->text, text, strlen(text) + 1);
     return code;

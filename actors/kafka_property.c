@@ -14,12 +14,14 @@ const char *weir_kafka_library_version(void)
     return rd_kafka_version_str();
 }
 
-/* librdkafka's words may repeat the value: not for secrets. */
+/* librdkafka's words may repeat the value, or part of it: of a secret only those are passed on that surely do not. */
 static int refuse(const char *name, const char *value, const char *words, struct weir_error *error)
 {
     char shown[64];
     if (weir_config_is_secret(name))
-        return weir_error_set(error, WEIR_INVALID, "%s=[hidden]: librdkafka refuses this value", name);
+        return weir_error_set(error, WEIR_INVALID, "%s=[hidden]: librdkafka %s", name,
+                              strstr(words, "not supported in this build") ? "was built without support for it"
+                                                                           : "refuses this value");
     return weir_error_set(error, WEIR_INVALID, "%s=%s: %s", name, weir_config_show(value, shown, sizeof shown), words);
 }
 
