@@ -159,16 +159,16 @@ static void forget(struct loading *loading)
     }
 }
 
-/* Sections keep the two worlds apart, so a name in the wrong one is a mistake worth its own words. */
-static bool is_misplaced(struct loading *loading, bool weir_section, const char *name)
+/* Sections keep the two worlds apart, so a name with the prefix is a mistake worth its own words. */
+static bool is_misnamed(struct loading *loading, bool weir_section, const char *name)
 {
-    bool prefixed = strncmp(name, WEIR_OPTION_PREFIX, WEIR_OPTION_PREFIX_SIZE) == 0;
-    if (!prefixed)
-        return false;
-    fail(loading, WEIR_INVALID,
-         weir_section ? "names under [weir] are written without \"weir.\""
-                      : "Weir's options belong under [weir], without \"weir.\"");
-    return true;
+    if (name[0] == '\0')
+        fail(loading, WEIR_INVALID, "expected name = value");
+    else if (strncmp(name, WEIR_OPTION_PREFIX, WEIR_OPTION_PREFIX_SIZE) == 0)
+        fail(loading, WEIR_INVALID,
+             weir_section ? "names under [weir] are written without \"weir.\""
+                          : "Weir's options belong under [weir], without \"weir.\"");
+    return loading->code != 0;
 }
 
 /* The value as it stands in the file; the separator is there, inih has seen it. */
@@ -184,7 +184,7 @@ static int on_setting(void *user, const char *section, const char *name, const c
     struct loading *loading = user;
     bool weir_section = strcmp(section, "weir") == 0;
     char full[128];
-    if (loading->code != 0 || is_misplaced(loading, weir_section, name))
+    if (loading->code != 0 || is_misnamed(loading, weir_section, name))
         return 0;
     snprintf(full, sizeof full, "%s%s", weir_section ? WEIR_OPTION_PREFIX : "", name);
     if (!remember(loading, full))

@@ -156,8 +156,25 @@ static const char INTRODUCTION[] =
     "Numbers are decimal. A number of bytes may end in `k`, `M`, `G` or `T` (or `KiB`, `MiB`, `GiB`, `TiB`), powers\n"
     "of 1,024; a time in ms may end in `ms`, `s`, `m` (minutes), `h` or `d`.\n"
     "\n"
-    "When a consumer is created, the options are checked against each other: for instance, the first backoff may not\n"
-    "exceed the last, nor one partition's window the memory of all.\n";
+    "## What must hold between options\n"
+    "\n"
+    "Checked when a consumer is created:\n"
+    "\n"
+    "- `weir.topics` and `group.id` are set.\n"
+    "- `weir.held.messages.max` is at most `weir.window.messages.max`.\n"
+    "- `weir.window.bytes.max` is at most `weir.memory.bytes.max`.\n"
+    "- `weir.retry.base.ms` is at most `weir.retry.max.ms`, `weir.overloaded.base.ms` at most "
+    "`weir.overloaded.max.ms`.\n"
+    "- `weir.revoke.drain.ms.max` is at most half of `max.poll.interval.ms`: the group expels members that answer "
+    "late.\n"
+    "- No topic or expression of `weir.topics` takes in a dead letter topic of the same consumer, which would then "
+    "eat\n"
+    "  its own dead letters. `^orders` takes in `orders.dlq`; `^orders\\.(eu|us)$` does not. Of expressions only "
+    "simple\n"
+    "  ones are looked into.\n"
+    "- `weir.later.policy=abandon` needs `weir.later.deadline.ms` and a dead letter topic.\n"
+    "- `weir.held.policy=dead` needs a dead letter topic; without one the default is `wait`.\n"
+    "- `weir.delivery=at-most-once` runs a message once: `weir.retry.attempts.max` is 1 or not set.\n";
 
 static const char PROPERTIES[] =
     "\n"

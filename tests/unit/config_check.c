@@ -1,0 +1,194 @@
+/*
+ * What must hold between options, and what is derived.
+ */
+#include "actors/config_table.h"
+#include "tests/support/test.h"
+#include <string.h>
+
+static struct weir_config *config;
+static struct weir_error error;
+
+/* A configuration that is right, with up to three settings on top. */
+static void begin(const char *settings[][2], size_t count)
+{
+    static const char *const RIGHT[][2] = {
+        {"weir.topics", "orders"}, {"group.id", "billing"}, {"bootstrap.servers", "localhost:9092"}};
+    config = weir_config_create();
+    cr_assert_not_null(config);
+    for (size_t index = 0; index < 3; index++)
+        cr_assert_eq(weir_config_set(config, RIGHT[index][0], RIGHT[index][1], &error), 0);
+    for (size_t index = 0; index < count; index++)
+        cr_assert_eq(weir_config_set(config, settings[index][0], settings[index][1], &error), 0, "%s", error.text);
+}
+
+#define BEGIN(...) begin((const char *[][2]){__VA_ARGS__}, sizeof((const char *[][2]){__VA_ARGS__}) / sizeof(char *[2]))
+
+static void right(void)
+{
+    int code = weir_config_finish(config, &error);
+    cr_assert_eq(code, 0, "%s", error.text);
+    weir_config_destroy(config);
+}
+
+/* Refused, with a sentence that has both parts in it. */
+static void wrong(const char *part, const char *other)
+{
+    memset(&error, 0, sizeof error);
+    cr_assert_eq(weir_config_finish(config, &error), WEIR_INVALID);
+    cr_assert_eq(error.code, WEIR_INVALID);
+    cr_assert(strstr(error.text, part) && strstr(error.text, other), "%s", error.text);
+    weir_config_destroy(config);
+}
+
+Test(config_check, topics_and_a_group_are_required)
+{
+    begin(NULL, 0);
+    right();
+    config = weir_config_create();
+    wrong("weir.topics", "is not set");
+    config = weir_config_create();
+    cr_assert_eq(weir_config_set(config, "weir.topics", "orders", &error), 0);
+    wrong("group.id", "is not set");
+    BEGIN({"group.id", ""});
+    wrong("group.id", "is not set");
+}
+
+Test(config_check, what_is_held_fits_the_window)
+{
+    BEGIN({"weir.window.messages.max", "100"}, {"weir.held.messages.max", "100"});
+    right();
+    BEGIN({"weir.window.messages.max", "100"}, {"weir.held.messages.max", "101"});
+    wrong("weir.held.messages.max=101", "weir.window.messages.max=100");
+}
+
+Test(config_check, a_window_fits_the_memory_of_all)
+{
+    BEGIN({"weir.window.bytes.max", "2M"}, {"weir.memory.bytes.max", "2M"});
+    right();
+    BEGIN({"weir.window.bytes.max", "2M"}, {"weir.memory.bytes.max", "1M"});
+    wrong("weir.window.bytes.max=2097152", "weir.memory.bytes.max=1048576");
+}
+
+Test(config_check, the_first_backoff_is_at_most_the_last)
+{
+    BEGIN({"weir.retry.base.ms", "500"}, {"weir.retry.max.ms", "500"});
+    right();
+    BEGIN({"weir.retry.base.ms", "501"}, {"weir.retry.max.ms", "500"});
+    wrong("weir.retry.base.ms=501", "weir.retry.max.ms=500");
+    BEGIN({"weir.overloaded.base.ms", "501"}, {"weir.overloaded.max.ms", "500"});
+    wrong("weir.overloaded.base.ms=501", "weir.overloaded.max.ms=500");
+}
+
+Test(config_check, the_drain_is_at_most_half_the_poll_interval)
+{
+    BEGIN({"weir.revoke.drain.ms.max", "150000"});
+    right();
+    BEGIN({"weir.revoke.drain.ms.max", "150001"});
+    wrong("weir.revoke.drain.ms.max=150001", "max.poll.interval.ms=300000");
+    BEGIN({"max.poll.interval.ms", "60000"}, {"weir.revoke.drain.ms.max", "30001"});
+    wrong("weir.revoke.drain.ms.max=30001", "max.poll.interval.ms=60000");
+    BEGIN({"max.poll.interval.ms", "60000"}, {"weir.revoke.drain.ms.max", "30000"});
+    right();
+}
+
+Test(config_check, abandoning_needs_a_deadline_and_a_dead_letter_topic)
+{
+    BEGIN({"weir.later.policy", "abandon"});
+    wrong("weir.later.policy", "weir.later.deadline.ms");
+    BEGIN({"weir.later.policy", "abandon"}, {"weir.later.deadline.ms", "5s"});
+    right();
+    BEGIN({"weir.later.policy", "abandon"}, {"weir.later.deadline.ms", "5s"}, {"weir.dlq.topic", ""});
+    wrong("weir.later.policy", "weir.dlq.topic");
+}
+
+Test(config_check, without_a_dead_letter_topic_held_messages_wait)
+{
+    BEGIN({"weir.dlq.topic", ""});
+    cr_assert_eq(weir_config_finish(config, &error), 0, "%s", error.text);
+    cr_assert_eq(weir_config_options(config)->held_policy, WEIR_HELD_WAIT);
+    cr_assert_str_eq(weir_config_get(config, "weir.held.policy"), "wait");
+    weir_config_destroy(config);
+    BEGIN({"weir.dlq.topic", ""}, {"weir.held.policy", "dead"});
+    wrong("weir.held.policy=dead", "weir.dlq.topic");
+}
+
+Test(config_check, at_most_once_means_one_attempt)
+{
+    BEGIN({"weir.delivery", "at-most-once"});
+    cr_assert_eq(weir_config_finish(config, &error), 0, "%s", error.text);
+    cr_assert_eq(weir_config_options(config)->retry_attempts_max, 1u);
+    weir_config_destroy(config);
+    BEGIN({"weir.delivery", "at-most-once"}, {"weir.retry.attempts.max", "1"});
+    right();
+    BEGIN({"weir.delivery", "at-most-once"}, {"weir.retry.attempts.max", "3"});
+    wrong("weir.retry.attempts.max=3", "at-most-once");
+}
+
+Test(config_check, workers_and_held_are_derived_from_processors_and_window)
+{
+    BEGIN({"weir.window.messages.max", "100"});
+    cr_assert_eq(weir_config_finish(config, &error), 0, "%s", error.text);
+    const struct weir_options *options = weir_config_options(config);
+    cr_assert(options->workers >= 1 && options->workers <= 256);
+    cr_assert_str_neq(weir_config_get(config, "weir.workers"), "0");
+    cr_assert_eq(options->held_messages_max, 50u);
+    cr_assert_str_eq(weir_config_get(config, "weir.held.messages.max"), "50");
+    right(); /* a finished one is right, too */
+    BEGIN({"weir.window.messages.max", "1"}, {"weir.workers", "3"});
+    cr_assert_eq(weir_config_finish(config, &error), 0, "%s", error.text);
+    cr_assert_eq(weir_config_options(config)->held_messages_max, 1u);
+    cr_assert_eq(weir_config_options(config)->workers, 3u);
+    weir_config_destroy(config);
+}
+
+/* ---- dead letters that would be consumed again ---- */
+
+Test(config_check, a_dead_letter_topic_that_is_subscribed_to_is_refused)
+{
+    BEGIN({"weir.topics", "orders,orders.dlq"});
+    wrong("orders.dlq", "consumed again");
+    BEGIN({"weir.topics", "orders,dead"}, {"weir.dlq.topic", "dead"});
+    wrong("dead", "consumed again");
+    BEGIN({"weir.topics", "orders,billing.orders"}, {"weir.dlq.topic", "{group}.{topic}"});
+    wrong("billing.orders", "consumed again");
+    BEGIN({"weir.topics", "orders,orders.dead"});
+    right();
+    BEGIN({"weir.topics", "orders,orders.dlq"}, {"weir.dlq.topic", ""});
+    right();
+}
+
+Test(config_check, an_expression_that_takes_in_its_dead_letters_is_refused)
+{
+    static const char *const EATERS[] = {"^orders", "^orders\\..*", "^.*", "^orders.+$", "^a,^orders\\.eu"};
+    for (size_t index = 0; index < sizeof EATERS / sizeof EATERS[0]; index++) {
+        BEGIN({"weir.topics", EATERS[index]});
+        wrong("weir.topics", "consumed again");
+    }
+    BEGIN({"weir.topics", "orders,^.*dlq"});
+    wrong("^.*dlq", "orders.dlq");
+}
+
+Test(config_check, an_expression_that_leaves_its_dead_letters_out_is_right)
+{
+    static const char *const LEAVERS[] = {"^orders$", "^orders\\.eu$", "^(orders|payments)$", "^[a-z]+$"};
+    for (size_t index = 0; index < sizeof LEAVERS / sizeof LEAVERS[0]; index++) {
+        BEGIN({"weir.topics", LEAVERS[index]});
+        right();
+    }
+    BEGIN({"weir.topics", "^orders"}, {"topic.blacklist", "\\.dlq$"});
+    right();
+    BEGIN({"weir.topics", "^orders"}, {"weir.dlq.topic", "dead.{topic}"});
+    right();
+}
+
+Test(config_check, a_dead_letter_topic_too_long_for_kafka_is_refused)
+{
+    char topic[250];
+    memset(topic, 'a', 249);
+    topic[249] = '\0';
+    BEGIN({"weir.topics", topic});
+    wrong("weir.dlq.topic", "249");
+    topic[245] = '\0'; /* and ".dlq" */
+    BEGIN({"weir.topics", topic});
+    right();
+}
