@@ -36,10 +36,23 @@ configure() { # NAME DIRECTORY OPTIONS...
     quietly "configure-$name" meson setup "${again[@]}" "$directory" "$root" "$@"
 }
 
-build_normal() { build normal "$root/build"; }
-build_release() { build release "$root/build/release" --buildtype=release -Db_ndebug=false; }
-build_asan() {
-    build asan "$root/build/asan" -Dplain_runner=true -Db_sanitize=address,undefined -Djemalloc=disabled
+# The programs of those suites that have sources, as ninja knows them.
+test_programs() { # SUITE...
+    local suite
+    for suite; do
+        ! compgen -G "$root/tests/$suite/*.c" >/dev/null || echo "tests/test-$suite"
+    done
 }
-build_tsan() { build tsan "$root/build/tsan" -Dplain_runner=true -Db_sanitize=thread -Djemalloc=disabled; }
-build_valgrind() { build valgrind "$root/build/valgrind" -Dplain_runner=true -Djemalloc=disabled -Doptimization=1; }
+
+# Each takes the targets to build; none: all.
+build_normal() { build normal "$root/build" -- "$@"; }
+build_release() { build release "$root/build/release" --buildtype=release; }
+build_fuzz() {
+    CC=clang build fuzz "$root/build/fuzz" -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false \
+        -Djemalloc=disabled -Dc_args='-fsanitize=fuzzer-no-link' -- "$@"
+}
+build_asan() {
+    build asan "$root/build/asan" -Dplain_runner=true -Db_sanitize=address,undefined -Djemalloc=disabled -- "$@"
+}
+build_tsan() { build tsan "$root/build/tsan" -Dplain_runner=true -Db_sanitize=thread -Djemalloc=disabled -- "$@"; }
+build_valgrind() { build valgrind "$root/build/valgrind" -Dplain_runner=true -Djemalloc=disabled -- "$@"; }

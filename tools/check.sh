@@ -3,11 +3,13 @@
 
 check_passed=0 check_failed=0
 
-# Files of the project, tracked or about to be.
+# Files of the project, tracked or about to be. The clone may belong to somebody else, as in a container.
 project_files() { # PATTERN...
-    (cd "$root" && git ls-files -co --exclude-standard -- "$@" | sort -u | while read -r file; do
-        [ -f "$file" ] && printf '%s\n' "$file"
-    done)
+    local file
+    git -c safe.directory="$root" -C "$root" ls-files -co --exclude-standard -- "$@" | sort -u |
+        while read -r file; do
+            [ ! -f "$root/$file" ] || printf '%s\n' "$file"
+        done
 }
 
 run_check() { # NAME COMMAND...
@@ -84,6 +86,7 @@ check_names() {
 
 check_main() {
     need_packages build test check
+    [ -n "$(project_files 'runtime/*.c')" ] || die "check needs a git clone"
     build_normal || die "check needs a build"
     run_check format check_format
     run_check shell check_shell

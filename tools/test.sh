@@ -52,9 +52,12 @@ show_failure() { # NAME LOG
 }
 
 # A part that could not be built is one failure of that name.
-built() { # NAME BUILD_FUNCTION
-    "$2" && return
-    keep_totals "$1" 0 1 0
+built() { # NAME BUILD_FUNCTION [SUITE...]
+    local name=$1 function=$2 targets
+    shift 2
+    mapfile -t targets < <(test_programs "$@")
+    "$function" "${targets[@]}" && return
+    keep_totals "$name" 0 1 0
     return 1
 }
 
@@ -75,7 +78,7 @@ run_plain() { # DIRECTORY SUITE [PREFIX...]
 }
 
 suite_of_normal_build() { # SUITE
-    built "$1" build_normal || return 0
+    built "$1" build_normal "$1" || return 0
     run_suite "$1" run_criterion "$1"
 }
 
@@ -91,10 +94,9 @@ suite_examples() {
 
 suite_asan() {
     local suite
-    built asan build_asan || return 0
+    built asan build_asan unit scenario sim || return 0
     export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
     export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-    export LSAN_OPTIONS=suppressions=$root/tests/support/lsan.supp:print_suppressions=0
     for suite in unit scenario sim; do
         WEIR_TEST_SCALE=50 WEIR_TEST_TIMEOUT_S=240 run_suite "asan/$suite" run_plain asan "$suite"
     done
@@ -102,7 +104,7 @@ suite_asan() {
 
 suite_tsan() {
     local suite fixed=()
-    built tsan build_tsan || return 0
+    built tsan build_tsan unit scenario sim || return 0
     # ThreadSanitizer of gcc 12 cannot run where the kernel spreads addresses over more than 28 bits.
     setarch -R true 2>/dev/null && fixed=(setarch -R)
     export TSAN_OPTIONS=suppressions=$root/tests/support/tsan.supp:second_deadlock_stack=1:history_size=4
@@ -113,17 +115,48 @@ suite_tsan() {
 
 suite_valgrind() {
     local suite valgrind=(valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite
-        --fair-sched=yes --suppressions="$root/tests/support/valgrind.supp")
-    built valgrind build_valgrind || return 0
+        --fair-sched=yes)
+    built valgrind build_valgrind unit scenario sim || return 0
     for suite in unit scenario sim; do
         WEIR_TEST_SCALE=5 WEIR_TEST_TIMEOUT_S=480 run_suite "valgrind/$suite" \
             run_plain valgrind "$suite" "${valgrind[@]}"
     done
 }
 
+# Each parser on bytes made up from its corpus, for a few seconds; one that finds nothing to complain of has passed.
+suite_fuzz() {
+    local fuzzers
+    mapfile -t fuzzers < <(cd "$root" && compgen -G 'tests/fuzz/*.c' | sed 's|.*/\(.*\)\.c$|tests/fuzz-\1|')
+    if [ ${#fuzzers[@]} -eq 0 ]; then
+        run_suite fuzz true
+    elif build_fuzz "${fuzzers[@]}"; then
+        run_suite fuzz run_fuzzers "${fuzzers[@]}"
+    else
+        keep_totals fuzz 0 1 0
+    fi
+}
+
+run_fuzzers() { # FUZZER...
+    local fuzzer name found passed=0 failed=0 seconds=${WEIR_TEST_FUZZ_S:-5}
+    for fuzzer; do
+        name=${fuzzer#tests/fuzz-} found=$root/build/fuzz/found/${fuzzer#tests/fuzz-}
+        mkdir -p "$found" "$root/tests/fuzz/corpus/$name"
+        echo "== $name"
+        if "$root/build/fuzz/$fuzzer" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+            -artifact_prefix="$found-" "$found" "$root/tests/fuzz/corpus/$name" 2>&1 | grep -v '^#.*\(NEW\|REDUCE\)'; then
+            passed=$((passed + 1))
+        else
+            failed=$((failed + 1))
+            echo "FAILED fuzz/$name: see build/fuzz/found/$name-*"
+        fi
+    done
+    echo "$passed passed, $failed failed"
+    [ $failed -eq 0 ]
+}
+
 suite_broker() {
     local name=test-$$
-    built broker build_normal || return 0
+    built broker build_normal broker || return 0
     need_packages kafka
     say "[$(elapsed)] starting Kafka"
     if ! WEIR_TEST_BOOTSTRAP=$("$root/dev" kafka start --name "$name" --owner $$); then
@@ -154,6 +187,7 @@ test_summary() {
         passed=$((passed + test_passed[i])) failed=$((failed + test_failed[i]))
     done
     printf '\n%d passed, %d failed\n' "$passed" "$failed"
+    echo "$passed $failed" >"$logs/test.total"
     [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
 }
 
