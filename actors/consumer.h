@@ -1,0 +1,107 @@
+/*
+ * A consumer from inside: what its actors share. Owner of each field group stands with it.
+ */
+#ifndef WEIR_ACTORS_CONSUMER_H
+#define WEIR_ACTORS_CONSUMER_H
+
+#include "actors/config.h"
+#include "actors/control.h"
+#include "actors/kafka.h"
+#include "actors/map.h"
+#include "actors/partition.h"
+#include "actors/retry.h"
+#include "runtime/system.h"
+#include <pthread.h>
+#include <weir/consumer.h>
+
+/* What a worker is running: for the watchdog and for the report of a broken invariant. Written by the worker. */
+struct weir_running {
+    _Alignas(64) _Atomic(struct weir_partition *) partition; /* NULL: no handler */
+    _Atomic int64_t offset;
+};
+
+struct weir_consumer {
+    /* constant after create */
+    struct weir_config *config;
+    const struct weir_options *options;
+    weir_handler *handler;
+    void *user;
+    struct weir_kafka *kafka;
+    struct weir_system *system;
+    const struct weir_seam *seam;
+    bool owns_system;
+    struct weir_retry_policy retry, overloaded;
+    uint64_t segment_bytes, lease_ns_max;
+    int reset_policy;       /* WEIR_RESET_* */
+    uint32_t scratch_count; /* entries of each scratch */
+    const char *group;
+    char host[256];
+    struct weir_stats_observer {
+        weir_stats_callback *callback;
+        void *user;
+    } observer;
+    bool handles_signals;
+
+    /* shared, atomic */
+    _Atomic(struct weir_partition *) partitions; /* append only; control pushes, anybody walks */
+    _Atomic uint32_t assigned_count;             /* for the share of memory.bytes.max */
+    _Atomic uint64_t finished_uncommitted;       /* partitions add, control takes */
+    _Atomic uint64_t lease_ns;                   /* when control last looked */
+    _Atomic bool lease_holds;                    /* false: the process slept; until a commit is acknowledged */
+    _Atomic bool user_paused;
+    _Atomic uint32_t stop_requests;
+    _Atomic bool started, closed;
+    _Atomic uint64_t rebalances, commits, commit_failures, stragglers, fetched_bytes;
+    _Atomic uint64_t started_ns;
+    _Atomic(const char *) cluster_id; /* allocated; control sets it once, when known */
+
+    /* one a worker */
+    struct weir_running *running;
+    struct weir_map_offset **scratch; /* for encoding maps */
+
+    /* control */
+    struct weir_topic *topics;
+    struct weir_control control;
+
+    /* close */
+    pthread_mutex_t close_lock;
+    pthread_cond_t close_changed;
+    enum weir_code close_code;
+    char close_text[WEIR_ERROR_TEXT_SIZE];
+};
+
+/**
+ * Build a consumer on a given door to Kafka and a given system (the simulator's, the fake's). Takes `kafka` also on
+ * failure; `system` stays the caller's. With both NULL it builds the real ones: weir_consumer_create().
+ */
+struct weir_consumer *weir_consumer_create_on(const struct weir_config *config, weir_handler *handler, void *user,
+                                              struct weir_kafka *kafka, struct weir_system *system,
+                                              struct weir_error *error);
+/** Has the group been left and the last commit answered? Any thread. */
+bool weir_consumer_is_closed(const struct weir_consumer *consumer);
+/** Tell weir_consumer_close() that all is over, and how. Control. */
+void weir_consumer_set_closed(struct weir_consumer *consumer, enum weir_code code, const char *text);
+/** Find or make. NULL where memory is short. Control. */
+struct weir_topic *weir_consumer_topic(struct weir_consumer *consumer, const char *name);
+struct weir_partition *weir_consumer_partition(struct weir_consumer *consumer, const char *topic, int32_t number);
+/** Only find. Any thread. */
+struct weir_partition *weir_consumer_find(const struct weir_consumer *consumer, const char *topic, int32_t number);
+
+/** Identity of a topic's log for its maps; 0 while the cluster id is not known. Any thread. */
+uint64_t weir_consumer_log_hash(const struct weir_consumer *consumer, const char *topic);
+
+static inline void weir_running_set(struct weir_running *running, struct weir_partition *partition, int64_t offset)
+{
+    atomic_store_explicit(&running->offset, offset, memory_order_relaxed);
+    atomic_store_explicit(&running->partition, partition, memory_order_relaxed);
+}
+
+/** May handlers start at this time? See "Lease" in docs/architecture.md. */
+static inline bool weir_consumer_lease_holds(const struct weir_consumer *consumer, uint64_t now_ns)
+{
+    uint64_t looked_ns = atomic_load_explicit(&consumer->lease_ns, memory_order_relaxed);
+    return atomic_load_explicit(&consumer->lease_holds, memory_order_relaxed) &&
+           (now_ns <= looked_ns || now_ns - looked_ns <= consumer->lease_ns_max);
+}
+
+#endif

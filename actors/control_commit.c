@@ -1,0 +1,314 @@
+/*
+ * Commits: floor and map of every partition that has something new to say, one request in flight at a time.
+ *
+ *   IDLE        waits for the interval, for commit.messages.max, or for somebody who wants one now
+ *   COLLECTING  snapshots are asked of the partition actors; those that do not answer within COLLECT_MS (their worker
+ *               is busy) are left to the next commit
+ *   SENT        waits for the broker; only its acknowledgement counts
+ *
+ *   C1. What is committed for a partition is a snapshot of its present epoch.
+ *   C2. A snapshot's floor never lies below what has been acknowledged in the same epoch.
+ *   C3. The maps of one request take MAPS_BYTES_MAX together at most; who is left out is first in the next one.
+ *   C4. Metadata that the broker finds too large is not sent again: floors at once, and less room from then on.
+ */
+#include "actors/consumer.h"
+#include "actors/control.h"
+#include "actors/partition.h"
+#include "runtime/check.h"
+#include "runtime/log.h"
+#include "runtime/memory.h"
+#include <stddef.h>
+#include <string.h>
+
+#define MS_NS          1000000ull
+#define COLLECT_MS     100
+#define MAPS_BYTES_MAX 262144
+#define BACKOFF_MS     200
+#define BACKOFF_MS_MAX 5000
+
+/* ---- arrays of offsets ---- */
+
+void weir_offsets_clear(struct weir_offsets *offsets)
+{
+    offsets->count = 0;
+}
+
+struct weir_kafka_offset *weir_offsets_add(struct weir_offsets *offsets, const struct weir_partition *partition)
+{
+    if (offsets->count == offsets->room) {
+        size_t room = offsets->room > 0 ? offsets->room * 2 : 16;
+        struct weir_kafka_offset *items = weir_memory_resize(offsets->items, room * sizeof *items);
+        if (!items)
+            return NULL;
+        offsets->items = items;
+        offsets->room = room;
+    }
+    struct weir_kafka_offset *offset = &offsets->items[offsets->count++];
+    *offset = (struct weir_kafka_offset){.topic = partition->topic->name,
+                                         .partition = partition->number,
+                                         .offset = -1,
+                                         .high_offset = -1,
+                                         .leader_epoch = -1};
+    return offset;
+}
+
+/* ---- when ---- */
+
+uint64_t weir_control_want_commit(struct weir_control *control)
+{
+    return ++control->commit.wanted;
+}
+
+bool weir_control_is_served(const struct weir_control *control, uint64_t wanted)
+{
+    return control->commit.served >= wanted;
+}
+
+static bool is_due(struct weir_control *control)
+{
+    const struct weir_consumer *consumer = control->consumer;
+    if (control->commit.wanted > control->commit.served)
+        return control->commit.failures == 0 || control->now_ns >= control->retry_ns;
+    if (control->now_ns < control->retry_ns)
+        return false;
+    uint64_t limit = consumer->options->commit_messages_max;
+    return control->now_ns >= control->commit.next_ns || consumer->options->delivery == WEIR_AT_MOST_ONCE ||
+           (limit > 0 && atomic_load_explicit(&consumer->finished_uncommitted, memory_order_relaxed) >= limit);
+}
+
+/* ---- collect ---- */
+
+static bool is_part(struct weir_control *control, struct weir_partition *partition)
+{
+    enum weir_control_state state = (enum weir_control_state)partition->control.state;
+    bool has_epoch = state == WEIR_CONTROL_COMMIT || state == WEIR_CONTROL_SEEK || state == WEIR_CONTROL_OPEN ||
+                     state == WEIR_CONTROL_DRAIN;
+    if (!has_epoch || partition->control.order == WEIR_ORDER_END || partition->control.order == WEIR_ORDER_NONE)
+        return false;
+    if (control->lost && partition->control.in_event)
+        return false;
+    bool dirty = atomic_exchange_explicit(&partition->dirty, false, memory_order_acq_rel);
+    return dirty || control->commit.all || state == WEIR_CONTROL_COMMIT;
+}
+
+static void collect(struct weir_control *control)
+{
+    size_t count = 0;
+    control->commit.serving = control->commit.wanted;
+    control->commit.sequence++;
+    WEIR_EACH_PARTITION(partition, control)
+    {
+        partition->control.in_collect = is_part(control, partition);
+        if (!partition->control.in_collect)
+            continue;
+        count++;
+        atomic_store_explicit(&partition->snapshot_wanted, control->commit.sequence, memory_order_release);
+        weir_resident_notify(&partition->resident);
+    }
+    control->commit.all = false;
+    control->commit.next_ns = control->now_ns + control->consumer->options->commit_interval_ms * MS_NS;
+    if (count == 0) {
+        control->commit.served = control->commit.serving; /* nothing new: what is committed says it all */
+        return;
+    }
+    atomic_store_explicit(&control->consumer->finished_uncommitted, 0, memory_order_relaxed);
+    control->commit.collect_until_ns = control->now_ns + COLLECT_MS * MS_NS;
+    control->commit.state = WEIR_COMMIT_COLLECTING;
+}
+
+static bool has_answered(const struct weir_control *control, const struct weir_partition *partition)
+{
+    return atomic_load_explicit(&partition->snapshot_done, memory_order_acquire) == control->commit.sequence;
+}
+
+static bool all_have_answered(const struct weir_control *control)
+{
+    WEIR_EACH_PARTITION(partition, control)
+    {
+        if (partition->control.in_collect && !has_answered(control, partition))
+            return false;
+    }
+    return true;
+}
+
+/* ---- send ---- */
+
+static void again(struct weir_control *control, struct weir_partition *partition)
+{
+    partition->control.in_collect = false;
+    atomic_store_explicit(&partition->dirty, true, memory_order_release);
+    (void)control;
+}
+
+/* One partition's part of the request. False: memory is short. */
+static bool add(struct weir_control *control, struct weir_partition *partition, size_t *maps_bytes)
+{
+    const struct weir_snapshot *snapshot = &partition->snapshot;
+    struct weir_kafka_offset *offset = weir_offsets_add(&control->commit.offsets, partition);
+    if (!offset)
+        return false;
+    offset->offset = snapshot->floor;
+    bool fits = *maps_bytes + snapshot->map_size <= MAPS_BYTES_MAX;
+    if (snapshot->map_size > 0 && fits && !control->commit.floors_only) {
+        offset->metadata = snapshot->map;
+        offset->metadata_size = snapshot->map_size;
+        *maps_bytes += snapshot->map_size;
+    } else if (snapshot->map_size > 0) {
+        atomic_store_explicit(&partition->dirty, true, memory_order_release); /* C3: first next time */
+    }
+    return true;
+}
+
+/* C3: begin with another partition each time. */
+static void add_all(struct weir_control *control)
+{
+    size_t maps_bytes = 0, index = 0, count = 0;
+    WEIR_EACH_PARTITION(partition, control)
+    count += partition->control.in_collect;
+    for (unsigned round = 0; round < 2; round++) {
+        index = 0;
+        WEIR_EACH_PARTITION(partition, control)
+        {
+            if (!partition->control.in_collect)
+                continue;
+            bool first_round = index++ >= control->commit.first % (count > 0 ? count : 1);
+            if (first_round != (round == 0))
+                continue;
+            bool present =
+                has_answered(control, partition) && partition->snapshot.epoch == partition->control.epoch; /* C1 */
+            if (!present || !add(control, partition, &maps_bytes))
+                again(control, partition);
+        }
+    }
+    control->commit.first++;
+}
+
+static void give_up(struct weir_control *control)
+{
+    control->commit.state = WEIR_COMMIT_IDLE;
+    control->commit.failures++;
+    uint64_t backoff_ms = (uint64_t)BACKOFF_MS << (control->commit.failures < 5 ? control->commit.failures : 5);
+    control->retry_ns = control->now_ns + (backoff_ms < BACKOFF_MS_MAX ? backoff_ms : BACKOFF_MS_MAX) * MS_NS;
+    atomic_fetch_add_explicit(&control->consumer->commit_failures, 1, memory_order_relaxed);
+    WEIR_EACH_PARTITION(partition, control)
+    {
+        if (partition->control.in_collect)
+            again(control, partition);
+    }
+}
+
+static void send(struct weir_control *control)
+{
+    struct weir_kafka *kafka = control->consumer->kafka;
+    weir_offsets_clear(&control->commit.offsets);
+    add_all(control);
+    if (control->commit.offsets.count == 0) {
+        control->commit.state = WEIR_COMMIT_IDLE;
+        control->commit.served = control->commit.serving;
+        return;
+    }
+    control->commit.tag = ++control->tag_next;
+    int result =
+        kafka->ops->commit(kafka, control->commit.offsets.items, control->commit.offsets.count, control->commit.tag);
+    if (result == 0)
+        control->commit.state = WEIR_COMMIT_SENT;
+    else
+        give_up(control);
+}
+
+/* ---- the answer ---- */
+
+static void acknowledge(struct weir_control *control, struct weir_partition *partition, int64_t floor)
+{
+    atomic_store_explicit(&partition->committed, floor, memory_order_release);
+    if (control->consumer->options->delivery == WEIR_AT_MOST_ONCE)
+        weir_resident_notify(&partition->resident); /* messages below the floor may run now */
+    if (partition->control.state != WEIR_CONTROL_COMMIT)
+        return;
+    bool seek = partition->control.seek_first;
+    weir_control_move(partition, seek ? WEIR_CONTROL_SEEK : WEIR_CONTROL_OPEN);
+    if (!seek && control->closing == WEIR_CLOSING_NO && control->phase == WEIR_PHASE_NONE)
+        weir_partition_open(partition);
+}
+
+/* C4 */
+static void lower_map_room(struct weir_control *control)
+{
+    WEIR_EACH_PARTITION(partition, control)
+    {
+        if (!partition->control.in_collect || partition->snapshot.map_size == 0)
+            continue;
+        uint32_t room = atomic_load_explicit(&partition->map_room, memory_order_relaxed);
+        uint32_t lower = (uint32_t)(partition->snapshot.map_size / 4 * 3);
+        atomic_store_explicit(&partition->map_room, lower < room ? lower : room, memory_order_relaxed);
+    }
+    weir_log(WEIR_LOG_WARN, WEIR_NO_FIELDS,
+             "the broker finds the commit's metadata too large: floors only, and smaller maps from now on");
+    control->commit.floors_only = true;
+}
+
+static void acknowledged(struct weir_control *control)
+{
+    struct weir_consumer *consumer = control->consumer;
+    control->commit.failures = 0;
+    control->commit.floors_only = false;
+    atomic_fetch_add_explicit(&consumer->commits, 1, memory_order_relaxed);
+    if (!atomic_exchange_explicit(&consumer->lease_holds, true, memory_order_acq_rel)) {
+        weir_log(WEIR_LOG_INFO, WEIR_NO_FIELDS, "a commit was acknowledged: handlers start again");
+        WEIR_EACH_PARTITION(partition, control)
+        weir_resident_notify(&partition->resident);
+    }
+}
+
+static enum weir_kafka_error worst(const struct weir_kafka_event *event)
+{
+    if (event->error != WEIR_KAFKA_NONE)
+        return event->error;
+    for (size_t index = 0; index < event->count; index++) {
+        if (event->offsets[index].error != WEIR_KAFKA_NONE)
+            return event->offsets[index].error;
+    }
+    return WEIR_KAFKA_NONE;
+}
+
+void weir_control_on_committed(struct weir_control *control, const struct weir_kafka_event *event)
+{
+    if (control->commit.state != WEIR_COMMIT_SENT || event->tag != control->commit.tag)
+        return;
+    enum weir_kafka_error error = worst(event);
+    for (size_t index = 0; index < event->count && event->error == WEIR_KAFKA_NONE; index++) {
+        const struct weir_kafka_offset *offset = &event->offsets[index];
+        struct weir_partition *partition = weir_consumer_find(control->consumer, offset->topic, offset->partition);
+        if (!partition || !partition->control.in_collect || offset->error != WEIR_KAFKA_NONE ||
+            partition->snapshot.epoch != partition->control.epoch)
+            continue;
+        partition->control.in_collect = error == WEIR_KAFKA_METADATA_TOO_LARGE;
+        acknowledge(control, partition, partition->snapshot.floor);
+    }
+    if (error == WEIR_KAFKA_NONE) {
+        acknowledged(control);
+        control->commit.state = WEIR_COMMIT_IDLE;
+        control->commit.served = control->commit.serving;
+        return;
+    }
+    weir_log(WEIR_LOG_WARN, WEIR_NO_FIELDS, "commit of %zu partitions refused: %s (%s)", control->commit.offsets.count,
+             weir_kafka_error_name(error), event->text ? event->text : "");
+    if (error == WEIR_KAFKA_METADATA_TOO_LARGE)
+        lower_map_room(control);
+    give_up(control);
+    if (error == WEIR_KAFKA_METADATA_TOO_LARGE)
+        control->retry_ns = control->commit.next_ns = control->now_ns; /* floors at once */
+    if (error == WEIR_KAFKA_GENERATION)
+        control->commit.served = control->commit.serving; /* never with this assignment: a LOST is on its way */
+}
+
+void weir_control_commit(struct weir_control *control)
+{
+    if (control->left)
+        return;
+    if (control->commit.state == WEIR_COMMIT_IDLE && is_due(control))
+        collect(control);
+    if (control->commit.state == WEIR_COMMIT_COLLECTING &&
+        (all_have_answered(control) || control->now_ns >= control->commit.collect_until_ns))
+        send(control);
+}

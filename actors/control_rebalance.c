@@ -1,0 +1,594 @@
+/*
+ * Assignments, from a rebalance event to open partitions and back.
+ *
+ * The rules
+ *   R1. At any rebalance event every gate closes, at once: librdkafka has paused all partitions by then and may drop
+ *       what it counts as delivered.
+ *   R2. ASSIGN is answered when every position is known (the floor read back, or the policy resolved), for at most
+ *       ANSWER_MS_MAX; what is not known by then is assigned closed, and sought when it is.
+ *   R3. REVOKE: handlers stop starting; running ones have revoke.drain.ms.max; then one commit; then the answer. A
+ *       partition whose actor cannot answer (its worker is stuck in a handler) is given away without a last commit.
+ *   R4. LOST: the same without drain and commit.
+ *   R5. After the answer every partition that stays is sought to its actor's `next`, and opens when that is done.
+ *   R6. An epoch begins when the one before has ended, and its position is the floor that was read or committed.
+ */
+#include "actors/consumer.h"
+#include "actors/control.h"
+#include "actors/partition.h"
+#include "runtime/check.h"
+#include "runtime/log.h"
+#include "runtime/memory.h"
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MS_NS            1000000ull
+#define ANSWER_MS_MAX    15000
+#define REQUEST_RETRY_MS 300
+#define FAILED_RETRY_MS  10000
+#define REVOKE_COMMIT_MS 5000 /* that the last commit of a REVOKE may take */
+
+/* ---- states ---- */
+
+static const char *const state_names[WEIR_CONTROL_STATES] = {"idle",   "read", "resolve", "answer", "begin",
+                                                             "commit", "seek", "open",    "drain",  "failed"};
+
+#define BIT(state) (1u << WEIR_CONTROL_##state)
+static const uint16_t legal_moves[WEIR_CONTROL_STATES] = {
+    [WEIR_CONTROL_IDLE] = BIT(READ),
+    [WEIR_CONTROL_READ] = BIT(RESOLVE) | BIT(ANSWER) | BIT(BEGIN) | BIT(FAILED) | BIT(DRAIN),
+    [WEIR_CONTROL_RESOLVE] = BIT(ANSWER) | BIT(BEGIN) | BIT(FAILED) | BIT(DRAIN),
+    [WEIR_CONTROL_ANSWER] = BIT(BEGIN) | BIT(DRAIN),
+    [WEIR_CONTROL_BEGIN] = BIT(COMMIT) | BIT(SEEK) | BIT(OPEN) | BIT(DRAIN),
+    [WEIR_CONTROL_COMMIT] = BIT(SEEK) | BIT(OPEN) | BIT(DRAIN),
+    [WEIR_CONTROL_SEEK] = BIT(OPEN) | BIT(DRAIN) | BIT(FAILED),
+    [WEIR_CONTROL_OPEN] = BIT(SEEK) | BIT(DRAIN) | BIT(FAILED),
+    [WEIR_CONTROL_DRAIN] = BIT(IDLE) | BIT(RESOLVE) | BIT(FAILED),
+    [WEIR_CONTROL_FAILED] = BIT(READ) | BIT(SEEK) | BIT(DRAIN),
+};
+
+const char *weir_control_state_name(enum weir_control_state state)
+{
+    return state < WEIR_CONTROL_STATES ? state_names[state] : "unknown";
+}
+
+void weir_control_move(struct weir_partition *partition, enum weir_control_state state)
+{
+    enum weir_control_state old = (enum weir_control_state)partition->control.state;
+    WEIR_CHECK(legal_moves[old] & (1u << state));
+    partition->control.state = (uint8_t)state;
+    weir_log(WEIR_LOG_DEBUG, WEIR_NO_FIELDS, "partition %s/%d: %s -> %s (position %lld, epoch %llu)",
+             partition->topic->name, (int)partition->number, state_names[old], state_names[state],
+             (long long)partition->control.position, (unsigned long long)partition->control.epoch);
+}
+
+static bool is_assigned(const struct weir_partition *partition)
+{
+    return atomic_load_explicit(&partition->assigned, memory_order_relaxed);
+}
+
+/* Does the partition actor have an epoch of ours, or will it when it has read its orders? */
+static bool has_epoch(const struct weir_partition *partition)
+{
+    return partition->control.order == WEIR_ORDER_BEGIN || partition->control.order == WEIR_ORDER_FINISH ||
+           partition->control.order == WEIR_ORDER_DRAIN;
+}
+
+/* Not before `delay_ms` from now is this partition's request tried again. */
+static void put_off(struct weir_control *control, struct weir_partition *partition, uint64_t delay_ms)
+{
+    partition->control.retry_ns = control->now_ns + delay_ms * MS_NS;
+}
+
+static bool is_due(const struct weir_control *control, const struct weir_partition *partition,
+                   enum weir_control_state state)
+{
+    return partition->control.state == state && is_assigned(partition) &&
+           partition->control.retry_ns <= control->now_ns;
+}
+
+static void recount(struct weir_control *control)
+{
+    uint32_t count = 0;
+    WEIR_EACH_PARTITION(partition, control)
+    count += is_assigned(partition);
+    atomic_store_explicit(&control->consumer->assigned_count, count, memory_order_relaxed);
+}
+
+static void shut_all(struct weir_control *control)
+{
+    WEIR_EACH_PARTITION(partition, control)
+    weir_partition_shut(partition);
+}
+
+/* ---- events ---- */
+
+/* End its epoch and forget it. Its gate is shut. */
+static void let_go(struct weir_control *control, struct weir_partition *partition)
+{
+    struct weir_kafka *kafka = control->consumer->kafka;
+    if (partition->control.state != WEIR_CONTROL_DRAIN)
+        weir_control_move(partition, WEIR_CONTROL_DRAIN);
+    atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
+    if (has_epoch(partition))
+        weir_partition_order(partition, WEIR_ORDER_END);
+    if (partition->queue)
+        kafka->ops->queue_close(kafka, partition->queue);
+    partition->queue = NULL;
+    atomic_store_explicit(&partition->assigned, false, memory_order_relaxed);
+    atomic_store_explicit(&partition->log_end, -1, memory_order_relaxed);
+    weir_control_move(partition, WEIR_CONTROL_IDLE);
+}
+
+void weir_control_on_assign(struct weir_control *control, const struct weir_kafka_event *event)
+{
+    struct weir_consumer *consumer = control->consumer;
+    WEIR_CHECK(control->phase == WEIR_PHASE_NONE);
+    atomic_fetch_add_explicit(&consumer->rebalances, 1, memory_order_relaxed);
+    shut_all(control); /* R1 */
+    for (size_t index = 0; index < event->count; index++) {
+        const struct weir_kafka_offset *offset = &event->offsets[index];
+        struct weir_partition *partition = weir_consumer_partition(consumer, offset->topic, offset->partition);
+        if (!partition) {
+            weir_control_fail(control, WEIR_NO_MEMORY, "no memory for an assigned partition");
+            continue;
+        }
+        if (partition->control.state != WEIR_CONTROL_IDLE)
+            let_go(control, partition); /* assigned twice without a revocation: the second one counts */
+        if (partition->topic->first_count < 0)
+            partition->topic->first_count = consumer->kafka->ops->partition_count(consumer->kafka, offset->topic);
+        partition->control.in_event = true;
+        partition->control.position = -1;
+        partition->control.commit_first = partition->control.seek_first = false;
+        partition->control.retry_ns = 0;
+        atomic_store_explicit(&partition->trouble, WEIR_KAFKA_NONE, memory_order_relaxed);
+        atomic_store_explicit(&partition->assigned, true, memory_order_relaxed);
+        weir_control_move(partition, WEIR_CONTROL_READ);
+    }
+    recount(control);
+    control->phase = WEIR_PHASE_ASSIGN;
+    control->phase_since_ns = control->now_ns;
+    control->phase_until_ns = control->now_ns + ANSWER_MS_MAX * MS_NS;
+    weir_log(WEIR_LOG_INFO, WEIR_NO_FIELDS, "assigned %zu partitions%s", event->count,
+             event->cooperative ? " more" : "");
+}
+
+/* The epoch of this partition ends. Handlers stop starting at once, whatever its worker does. */
+static void begin_drain(struct weir_control *control, struct weir_partition *partition, bool lost)
+{
+    if (partition->control.state != WEIR_CONTROL_DRAIN)
+        weir_control_move(partition, WEIR_CONTROL_DRAIN);
+    bool at_most_once = control->consumer->options->delivery == WEIR_AT_MOST_ONCE;
+    if (!at_most_once || lost)
+        atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
+    if (has_epoch(partition))
+        weir_partition_order(partition, lost ? WEIR_ORDER_END : WEIR_ORDER_DRAIN);
+}
+
+void weir_control_on_revoke(struct weir_control *control, const struct weir_kafka_event *event)
+{
+    struct weir_consumer *consumer = control->consumer;
+    WEIR_CHECK(control->phase == WEIR_PHASE_NONE);
+    atomic_fetch_add_explicit(&consumer->rebalances, 1, memory_order_relaxed);
+    shut_all(control); /* R1 */
+    control->lost = event->kind == WEIR_KAFKA_LOST;
+    for (size_t index = 0; index < event->count; index++) {
+        struct weir_partition *partition =
+            weir_consumer_find(consumer, event->offsets[index].topic, event->offsets[index].partition);
+        if (!partition || !is_assigned(partition))
+            continue; /* it could not be made when it was assigned */
+        partition->control.in_event = true;
+        begin_drain(control, partition, control->lost);
+    }
+    bool hurried = control->closing >= WEIR_CLOSING_COMMIT || control->lost;
+    uint64_t drain_ms = hurried ? 0 : consumer->options->revoke_drain_ms_max;
+    control->phase = WEIR_PHASE_REVOKE_DRAIN;
+    control->phase_since_ns = control->now_ns;
+    control->phase_until_ns = control->now_ns + drain_ms * MS_NS;
+    weir_log(WEIR_LOG_INFO, WEIR_NO_FIELDS, "%s %zu partitions", control->lost ? "lost" : "revoking", event->count);
+}
+
+/* ---- reading positions ---- */
+
+/* Position known. Where to next depends on whether the event is still open for it. */
+static void set_position(struct weir_control *control, struct weir_partition *partition, int64_t position)
+{
+    partition->control.position = position;
+    partition->control.retry_ns = 0;
+    bool waits = control->phase == WEIR_PHASE_ASSIGN && partition->control.in_event;
+    weir_control_move(partition, waits ? WEIR_CONTROL_ANSWER : WEIR_CONTROL_BEGIN);
+}
+
+static void fail(struct weir_control *control, struct weir_partition *partition, const char *why)
+{
+    char number[16];
+    struct weir_log_field fields[2];
+    weir_log(WEIR_LOG_ERROR, weir_partition_fields(partition, number, fields), 2,
+             "%s; the partition is not consumed, looked at again in %d s", why, FAILED_RETRY_MS / 1000);
+    atomic_store_explicit(&partition->trouble, WEIR_KAFKA_OUT_OF_RANGE, memory_order_relaxed);
+    put_off(control, partition, FAILED_RETRY_MS);
+    weir_control_move(partition, WEIR_CONTROL_FAILED);
+}
+
+/* Take the map that came with the floor, if it proves itself. */
+static void take_map(struct weir_control *control, struct weir_partition *partition,
+                     const struct weir_kafka_offset *offset)
+{
+    weir_map_deinit(&partition->control.map);
+    partition->control.map = (struct weir_map){0};
+    partition->control.has_map = false;
+    if (control->consumer->options->delivery == WEIR_AT_MOST_ONCE || !offset->metadata || offset->metadata_size == 0)
+        return;
+    struct weir_map_log log = {weir_consumer_log_hash(control->consumer, partition->topic->name), -1};
+    int verdict =
+        weir_map_decode(offset->metadata, offset->metadata_size, offset->offset, &log, &partition->control.map);
+    partition->control.has_map = verdict == WEIR_MAP_VALID;
+    if (verdict == WEIR_MAP_VALID || verdict == WEIR_MAP_NONE)
+        return;
+    char number[16];
+    struct weir_log_field fields[2];
+    weir_log(WEIR_LOG_WARN, weir_partition_fields(partition, number, fields), 2,
+             "the metadata of the commit at offset %lld is ignored (%s): finished messages above it come again",
+             (long long)offset->offset, verdict < 0 ? weir_code_name(verdict) : weir_map_verdict_name(verdict));
+}
+
+static void take_fetched(struct weir_control *control, struct weir_partition *partition,
+                         const struct weir_kafka_offset *offset)
+{
+    if (offset->error != WEIR_KAFKA_NONE) {
+        put_off(control, partition, REQUEST_RETRY_MS);
+    } else if (offset->offset >= 0) {
+        take_map(control, partition, offset);
+        partition->control.commit_first = false;
+        atomic_store_explicit(&partition->committed, offset->offset, memory_order_release);
+        set_position(control, partition, offset->offset);
+    } else {
+        atomic_store_explicit(&partition->committed, -1, memory_order_release);
+        partition->control.has_map = false;
+        weir_control_move(partition, WEIR_CONTROL_RESOLVE);
+    }
+}
+
+void weir_control_on_fetched(struct weir_control *control, const struct weir_kafka_event *event)
+{
+    if (event->tag != control->read_tag)
+        return;
+    control->read_tag = 0;
+    for (size_t index = 0; index < event->count; index++) {
+        const struct weir_kafka_offset *offset = &event->offsets[index];
+        struct weir_partition *partition = weir_consumer_find(control->consumer, offset->topic, offset->partition);
+        if (partition && partition->control.state == WEIR_CONTROL_READ)
+            take_fetched(control, partition, offset);
+    }
+    if (event->error != WEIR_KAFKA_NONE)
+        weir_log(WEIR_LOG_WARN, WEIR_NO_FIELDS, "reading the group's commits: %s (%s); trying again",
+                 weir_kafka_error_name(event->error), event->text ? event->text : "");
+}
+
+/* The policy, for a partition without a floor or with one that is not in the log. */
+static void resolve(struct weir_control *control, struct weir_partition *partition,
+                    const struct weir_kafka_offset *watermarks)
+{
+    int policy = control->consumer->reset_policy;
+    bool appeared = partition->topic->first_count >= 0 && partition->number >= partition->topic->first_count &&
+                    atomic_load_explicit(&partition->committed, memory_order_relaxed) < 0;
+    if (appeared)
+        policy = WEIR_RESET_EARLIEST; /* it is new: nobody can have meant to skip its messages */
+    if (policy == WEIR_RESET_ERROR) {
+        fail(control, partition, "no usable committed offset, and auto.offset.reset=error");
+        return;
+    }
+    int64_t position = policy == WEIR_RESET_EARLIEST ? watermarks->offset : watermarks->high_offset;
+    char number[16];
+    struct weir_log_field fields[2];
+    weir_log(WEIR_LOG_INFO, weir_partition_fields(partition, number, fields), 2,
+             "no usable committed offset (%lld): starts at offset %lld (%s)",
+             (long long)atomic_load_explicit(&partition->committed, memory_order_relaxed), (long long)position,
+             appeared                        ? "a new partition starts at its beginning"
+             : policy == WEIR_RESET_EARLIEST ? "auto.offset.reset=earliest"
+                                             : "auto.offset.reset=latest");
+    partition->control.commit_first = true;
+    set_position(control, partition, position);
+}
+
+void weir_control_on_watermarks(struct weir_control *control, const struct weir_kafka_event *event)
+{
+    if (event->tag != control->watermarks_tag)
+        return;
+    control->watermarks_tag = 0;
+    for (size_t index = 0; index < event->count; index++) {
+        const struct weir_kafka_offset *offset = &event->offsets[index];
+        struct weir_partition *partition = weir_consumer_find(control->consumer, offset->topic, offset->partition);
+        if (!partition)
+            continue;
+        if (offset->error == WEIR_KAFKA_NONE)
+            atomic_store_explicit(&partition->log_end, offset->high_offset, memory_order_relaxed);
+        if (partition->control.state != WEIR_CONTROL_RESOLVE)
+            continue;
+        if (offset->error == WEIR_KAFKA_NONE)
+            resolve(control, partition, offset);
+        else
+            put_off(control, partition, REQUEST_RETRY_MS);
+    }
+}
+
+void weir_control_on_sought(struct weir_control *control, const struct weir_kafka_event *event)
+{
+    if (event->tag != control->seek_tag)
+        return;
+    control->seek_tag = 0;
+    for (size_t index = 0; index < event->count; index++) {
+        const struct weir_kafka_offset *offset = &event->offsets[index];
+        struct weir_partition *partition = weir_consumer_find(control->consumer, offset->topic, offset->partition);
+        if (!partition || partition->control.state != WEIR_CONTROL_SEEK || partition->control.tag != event->tag)
+            continue; /* another rebalance came in between: it is sought again */
+        if (offset->error != WEIR_KAFKA_NONE || event->error != WEIR_KAFKA_NONE) {
+            put_off(control, partition, REQUEST_RETRY_MS);
+            continue;
+        }
+        partition->control.seek_first = false;
+        atomic_store_explicit(&partition->trouble, WEIR_KAFKA_NONE, memory_order_relaxed);
+        weir_control_move(partition, WEIR_CONTROL_OPEN);
+        if (control->closing == WEIR_CLOSING_NO)
+            weir_partition_open(partition);
+    }
+}
+
+/* ---- requests ---- */
+
+typedef int request_fn(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count, uint64_t tag);
+
+/* One request for all partitions that wait for it in `state`; another for those that come to wait meanwhile. */
+static void request(struct weir_control *control, enum weir_control_state state, request_fn *function, uint64_t *tag)
+{
+    if (*tag != 0)
+        return;
+    struct weir_kafka *kafka = control->consumer->kafka;
+    uint64_t tag_new = ++control->tag_next;
+    weir_offsets_clear(&control->request);
+    WEIR_EACH_PARTITION(partition, control)
+    {
+        if (!is_due(control, partition, state))
+            continue;
+        struct weir_kafka_offset *offset = weir_offsets_add(&control->request, partition);
+        if (!offset)
+            break; /* the tick tries again */
+        offset->offset = state == WEIR_CONTROL_SEEK ? partition->control.position : -1;
+        partition->control.tag = tag_new;
+        put_off(control, partition, REQUEST_RETRY_MS); /* if the answer leaves it out */
+    }
+    if (control->request.count == 0)
+        return;
+    if (function(kafka, control->request.items, control->request.count, tag_new) == 0)
+        *tag = tag_new;
+}
+
+static void requests(struct weir_control *control)
+{
+    const struct weir_kafka_ops *ops = control->consumer->kafka->ops;
+    if (control->left)
+        return;
+    request(control, WEIR_CONTROL_READ, ops->fetch_committed, &control->read_tag);
+    request(control, WEIR_CONTROL_RESOLVE, ops->fetch_watermarks, &control->watermarks_tag);
+    if (control->phase == WEIR_PHASE_NONE) /* never while librdkafka waits for an answer */
+        request(control, WEIR_CONTROL_SEEK, ops->seek, &control->seek_tag);
+}
+
+/* ---- answers ---- */
+
+/* What stays is sought to where its actor stands: R5. */
+static void seek_retained(struct weir_control *control)
+{
+    control->seek_tag = 0; /* a seek from before the event says nothing about after it */
+    WEIR_EACH_PARTITION(partition, control)
+    {
+        if (!is_assigned(partition) || partition->control.in_event)
+            continue;
+        partition->control.seek_first = true;
+        partition->control.tag = 0;
+        if (partition->control.state != WEIR_CONTROL_OPEN && partition->control.state != WEIR_CONTROL_SEEK)
+            continue; /* on its way: it will be sought before it opens */
+        partition->control.position = atomic_load_explicit(&partition->next_shared, memory_order_acquire);
+        partition->control.retry_ns = 0;
+        if (partition->control.state == WEIR_CONTROL_OPEN)
+            weir_control_move(partition, WEIR_CONTROL_SEEK);
+    }
+}
+
+static void open_queue(struct weir_control *control, struct weir_partition *partition)
+{
+    struct weir_kafka *kafka = control->consumer->kafka;
+    partition->queue =
+        kafka->ops->queue_open(kafka, partition->topic->name, partition->number, weir_partition_wake, partition);
+    if (!partition->queue)
+        weir_control_fail(control, WEIR_NO_MEMORY, "no memory for a partition's queue");
+}
+
+static bool all_positions_known(struct weir_control *control)
+{
+    WEIR_EACH_PARTITION(partition, control)
+    {
+        if (partition->control.in_event &&
+            (partition->control.state == WEIR_CONTROL_READ || partition->control.state == WEIR_CONTROL_RESOLVE))
+            return false;
+    }
+    return true;
+}
+
+static void answer_assign(struct weir_control *control)
+{
+    struct weir_kafka *kafka = control->consumer->kafka;
+    if (!all_positions_known(control) && control->now_ns < control->phase_until_ns)
+        return;
+    weir_offsets_clear(&control->request);
+    WEIR_EACH_PARTITION(partition, control)
+    {
+        if (!partition->control.in_event)
+            continue;
+        open_queue(control, partition);
+        struct weir_kafka_offset *offset = weir_offsets_add(&control->request, partition);
+        if (!offset) {
+            weir_control_fail(control, WEIR_NO_MEMORY, "no memory to answer an assignment");
+            return;
+        }
+        bool known = partition->control.state == WEIR_CONTROL_ANSWER;
+        offset->offset = known ? partition->control.position : -1;
+        partition->control.seek_first = !known;
+    }
+    if (kafka->ops->assign(kafka, control->request.items, control->request.count) != 0)
+        weir_log(WEIR_LOG_ERROR, WEIR_NO_FIELDS, "librdkafka refused an assignment of %zu partitions",
+                 control->request.count);
+    control->phase = WEIR_PHASE_NONE;
+    seek_retained(control);
+    WEIR_EACH_PARTITION(partition, control)
+    {
+        if (partition->control.in_event && partition->control.state == WEIR_CONTROL_ANSWER)
+            weir_control_move(partition, WEIR_CONTROL_BEGIN);
+        partition->control.in_event = false;
+    }
+}
+
+static void answer_revoke(struct weir_control *control)
+{
+    struct weir_kafka *kafka = control->consumer->kafka;
+    WEIR_EACH_PARTITION(partition, control)
+    {
+        if (!partition->control.in_event)
+            continue;
+        let_go(control, partition);
+    }
+    if (kafka->ops->unassign(kafka) != 0)
+        weir_log(WEIR_LOG_ERROR, WEIR_NO_FIELDS, "librdkafka refused a revocation");
+    control->phase = WEIR_PHASE_NONE;
+    seek_retained(control);
+    WEIR_EACH_PARTITION(partition, control)
+    partition->control.in_event = false;
+    recount(control);
+    weir_log(WEIR_LOG_INFO, WEIR_NO_FIELDS, "%s in %llu ms", control->lost ? "let go" : "revoked",
+             (unsigned long long)((control->now_ns - control->phase_since_ns) / MS_NS));
+}
+
+static bool all_drained(struct weir_control *control)
+{
+    WEIR_EACH_PARTITION(partition, control)
+    {
+        if (partition->control.in_event && has_epoch(partition) && !weir_partition_order_is_done(partition))
+            return false;
+    }
+    return true;
+}
+
+static void revoke(struct weir_control *control)
+{
+    if (control->phase == WEIR_PHASE_REVOKE_DRAIN) {
+        if (!control->lost && !all_drained(control) && control->now_ns < control->phase_until_ns)
+            return;
+        control->phase = WEIR_PHASE_REVOKE_COMMIT;
+        control->phase_until_ns = control->now_ns + REVOKE_COMMIT_MS * MS_NS;
+        control->phase_wanted = control->lost ? 0 : weir_control_want_commit(control);
+    }
+    if (control->lost || weir_control_is_served(control, control->phase_wanted) ||
+        control->now_ns >= control->phase_until_ns)
+        answer_revoke(control);
+}
+
+/* ---- one partition at a time ---- */
+
+static void begin(struct weir_control *control, struct weir_partition *partition)
+{
+    if (!weir_partition_order_is_done(partition))
+        return; /* R6: the end of the previous epoch has not been taken note of yet */
+    if (partition->control.order == WEIR_ORDER_BEGIN) {
+        bool seek = partition->control.seek_first;
+        if (partition->control.commit_first)
+            weir_control_move(partition, WEIR_CONTROL_COMMIT);
+        else
+            weir_control_move(partition, seek ? WEIR_CONTROL_SEEK : WEIR_CONTROL_OPEN);
+        if (partition->control.state == WEIR_CONTROL_COMMIT)
+            weir_control_want_commit(control);
+        else if (!seek && control->closing == WEIR_CLOSING_NO)
+            weir_partition_open(partition);
+        return;
+    }
+    partition->control.epoch = ++control->epoch_next;
+    partition->begin.epoch = partition->control.epoch;
+    partition->begin.position = partition->control.position;
+    weir_map_deinit(&partition->begin.map);
+    partition->begin.map = partition->control.map;
+    partition->begin.has_map = partition->control.has_map;
+    partition->control.map = (struct weir_map){0};
+    partition->control.has_map = false;
+    weir_partition_order(partition, WEIR_ORDER_BEGIN);
+}
+
+/* The position is not in the log any more: this epoch ends, the policy begins another. */
+static void reset(struct weir_control *control, struct weir_partition *partition)
+{
+    bool drained = !has_epoch(partition) || weir_partition_order_is_done(partition);
+    if (!drained && control->now_ns < partition->control.drain_until_ns)
+        return;
+    if (has_epoch(partition)) {
+        weir_partition_order(partition, WEIR_ORDER_END);
+        return;
+    }
+    partition->control.seek_first = true;
+    partition->control.retry_ns = 0;
+    weir_control_move(partition, WEIR_CONTROL_RESOLVE);
+}
+
+static void take_trouble(struct weir_control *control, struct weir_partition *partition)
+{
+    enum weir_kafka_error error =
+        (enum weir_kafka_error)atomic_load_explicit(&partition->trouble, memory_order_acquire);
+    if (error == WEIR_KAFKA_NONE)
+        return;
+    if (error == WEIR_KAFKA_OUT_OF_RANGE) {
+        partition->control.drain_until_ns = control->now_ns + control->consumer->options->revoke_drain_ms_max * MS_NS;
+        begin_drain(control, partition, false);
+        return;
+    }
+    /* Refused, or gone: try again from where it stands. */
+    partition->control.position = atomic_load_explicit(&partition->next_shared, memory_order_acquire);
+    put_off(control, partition, FAILED_RETRY_MS);
+    weir_control_move(partition, WEIR_CONTROL_FAILED);
+}
+
+static void look_at_failed(struct weir_control *control, struct weir_partition *partition)
+{
+    if (partition->control.retry_ns > control->now_ns || control->phase != WEIR_PHASE_NONE)
+        return;
+    partition->control.retry_ns = 0;
+    partition->control.seek_first = true;
+    weir_control_move(partition, has_epoch(partition) ? WEIR_CONTROL_SEEK : WEIR_CONTROL_READ);
+}
+
+void weir_control_rebalance(struct weir_control *control)
+{
+    if (control->phase == WEIR_PHASE_ASSIGN)
+        answer_assign(control);
+    else if (control->phase != WEIR_PHASE_NONE)
+        revoke(control);
+    WEIR_EACH_PARTITION(partition, control)
+    {
+        if (!is_assigned(partition))
+            continue;
+        switch ((enum weir_control_state)partition->control.state) {
+        case WEIR_CONTROL_BEGIN:
+            begin(control, partition);
+            break;
+        case WEIR_CONTROL_OPEN:
+            take_trouble(control, partition);
+            break;
+        case WEIR_CONTROL_DRAIN:
+            if (!partition->control.in_event)
+                reset(control, partition);
+            break;
+        case WEIR_CONTROL_FAILED:
+            look_at_failed(control, partition);
+            break;
+        default:
+            break;
+        }
+    }
+    requests(control);
+}

@@ -1,0 +1,94 @@
+/*
+ * Key actors: one a key that has work. Made on demand, freed at once when idle.
+ *
+ * A key actor is a roaming actor of its partition. Its queue belongs to the partition actor; it goes out with a private
+ * run, the first `run_count` messages of the queue, and comes back as one mail. Later arrivals are appended behind the
+ * run: the worker reads `next` only within the run, the partition writes it only from the run's last message on.
+ *
+ * States (one setter, weir_key_move; legal moves in key.c)
+ *   READY    has messages, is nowhere: about to be dispatched or freed
+ *   OUT      dispatched; a worker runs it or will
+ *   PARKED   may not start now (at-most-once before its commit, or the lease has lapsed); in the partition's list
+ *   WAITING  its first message waits on the timer for another run
+ *   LATER    its first message was given out by WEIR_LATER
+ *   DYING    its first message is on its way to the dead letter queue, or waits to be sent there
+ *
+ * A key whose first message is of an older epoch is a straggler: it keeps its state, and starts nothing until it is
+ * back.
+ */
+#ifndef WEIR_ACTORS_KEY_H
+#define WEIR_ACTORS_KEY_H
+
+#include "actors/message.h"
+#include "runtime/timers.h"
+#include "runtime/worker.h"
+
+enum weir_key_state {
+    WEIR_KEY_READY = 0,
+    WEIR_KEY_OUT,
+    WEIR_KEY_PARKED,
+    WEIR_KEY_WAITING,
+    WEIR_KEY_LATER,
+    WEIR_KEY_DYING,
+    WEIR_KEY_STATES
+};
+
+struct weir_key {
+    struct weir_actor actor; /* run queue's */
+    struct weir_partition *partition;
+    struct weir_key *table_next;
+    uint64_t hash;
+    struct weir_message *first, *last; /* in offset order; the key's bytes are those of `last` */
+    uint32_t count;
+    uint16_t run_count, run_done; /* while OUT the worker's */
+    uint8_t state;
+    bool by_bytes; /* found through the table */
+    bool in_table;
+    bool held;                                 /* its messages count as held */
+    struct weir_mail mail;                     /* the hand-back */
+    struct weir_timer timer;                   /* WAITING: next run; DYING: next try */
+    struct weir_key *list_before, *list_after; /* PARKED, WAITING, DYING: the partition's list of that state */
+};
+
+/* Doubly linked list of keys by list_before / list_after. */
+struct weir_key_list {
+    struct weir_key *first, *last;
+    uint32_t count;
+};
+void weir_key_list_append(struct weir_key_list *list, struct weir_key *key);
+void weir_key_list_remove(struct weir_key_list *list, struct weir_key *key);
+
+/* The keys of a partition by their bytes: chained hash, never by hash alone. */
+struct weir_key_table {
+    struct weir_key **buckets;
+    uint32_t bucket_count; /* a power of two */
+    uint32_t count;
+};
+int weir_key_table_init(struct weir_key_table *table);
+void weir_key_table_deinit(struct weir_key_table *table);
+struct weir_key *weir_key_table_find(const struct weir_key_table *table, uint64_t hash, const void *key,
+                                     size_t key_size);
+void weir_key_table_insert(struct weir_key_table *table, struct weir_key *key); /* grows when it can */
+void weir_key_table_remove(struct weir_key_table *table, struct weir_key *key);
+uint64_t weir_key_hash(const void *key, size_t key_size); /* NULL has a hash of its own */
+
+/* Free key actors of one partition. Chunks go back at deinit. */
+struct weir_key_pool {
+    struct weir_key *free; /* linked by table_next */
+    struct weir_key_chunk *chunks;
+    uint32_t free_count;
+};
+int weir_key_pool_reserve(struct weir_key_pool *pool, uint32_t count);
+struct weir_key *weir_key_pool_take(struct weir_key_pool *pool, struct weir_partition *partition);
+void weir_key_pool_give(struct weir_key_pool *pool, struct weir_key *key);
+void weir_key_pool_deinit(struct weir_key_pool *pool);
+
+void weir_key_append(struct weir_key *key, struct weir_message *message);
+struct weir_message *weir_key_shift(struct weir_key *key); /* take the first message out */
+void weir_key_move(struct weir_key *key, enum weir_key_state state);
+const char *weir_key_state_name(enum weir_key_state state);
+
+/** The turn: run the handler over the run, hand the key back. Worker. */
+void weir_key_turn(struct weir_actor *actor, struct weir_worker *worker);
+
+#endif

@@ -1,0 +1,405 @@
+/*
+ * Messages: the pool they come from, their content, and the handles of WEIR_LATER.
+ *
+ * The handle. `later` holds generation << 2 | state. The run that takes the handle arms it; exactly one
+ * compare-and-swap can move it from armed to finished, and that one sends the message's only mail. The owner raises the
+ * generation before the message runs again or is given back, so an older handle matches nothing: WEIR_STALE.
+ *
+ *   L1. Whoever moves `later` to finished sends the mail, once; nobody else does.
+ *   L2. The owner neither runs nor frees a message whose handle is armed or abandoned: its holder may be reading it.
+ *   L3. Between its compare-and-swap and the end of its notify a thread is counted in `finishers`, so that a consumer
+ *       is not freed under it.
+ */
+#include "actors/message.h"
+#include "actors/partition.h"
+#include "runtime/check.h"
+#include "runtime/memory.h"
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+
+struct weir_message_chunk {
+    struct weir_message_chunk *next;
+    struct weir_message messages[WEIR_MESSAGE_CHUNK];
+};
+
+/* ---- pool ---- */
+
+static pthread_mutex_t recycled_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct weir_message_chunk *recycled; /* chunks without an owner; under recycled_lock */
+
+static struct weir_message_chunk *take_chunk(void)
+{
+    pthread_mutex_lock(&recycled_lock);
+    struct weir_message_chunk *chunk = recycled;
+    if (chunk)
+        recycled = chunk->next;
+    pthread_mutex_unlock(&recycled_lock);
+    return chunk ? chunk : weir_memory_allocate_zeroed(1, sizeof *chunk);
+}
+
+int weir_message_pool_reserve(struct weir_message_pool *pool, uint32_t count)
+{
+    while (pool->free_count < count) {
+        struct weir_message_chunk *chunk = take_chunk();
+        if (!chunk)
+            return WEIR_NO_MEMORY;
+        chunk->next = pool->chunks;
+        pool->chunks = chunk;
+        for (size_t index = WEIR_MESSAGE_CHUNK; index-- > 0;) {
+            chunk->messages[index].next = pool->free;
+            pool->free = &chunk->messages[index];
+        }
+        pool->free_count += WEIR_MESSAGE_CHUNK;
+        pool->total_count += WEIR_MESSAGE_CHUNK;
+    }
+    return 0;
+}
+
+struct weir_message *weir_message_pool_take(struct weir_message_pool *pool)
+{
+    struct weir_message *message = pool->free;
+    WEIR_CHECK(message != NULL);
+    pool->free = message->next;
+    pool->free_count--;
+    return message;
+}
+
+void weir_message_pool_give(struct weir_message_pool *pool, struct weir_message *message)
+{
+    message->next = pool->free;
+    pool->free = message;
+    pool->free_count++;
+}
+
+void weir_message_pool_deinit(struct weir_message_pool *pool)
+{
+    WEIR_CHECK(pool->free_count == pool->total_count);
+    pthread_mutex_lock(&recycled_lock);
+    for (struct weir_message_chunk *chunk = pool->chunks, *next; chunk; chunk = next) {
+        next = chunk->next;
+        chunk->next = recycled;
+        recycled = chunk;
+    }
+    pthread_mutex_unlock(&recycled_lock);
+    *pool = (struct weir_message_pool){0};
+}
+
+/* ---- content ---- */
+
+static struct weir_kafka *kafka_of(const struct weir_message *message)
+{
+    return weir_partition_kafka(message->partition);
+}
+
+static bool header_at(struct weir_message *message, size_t index, struct weir_kafka_header *header)
+{
+    if (message->copy) {
+        if (index >= message->copy->header_count)
+            return false;
+        *header = message->copy->headers[index];
+        return true;
+    }
+    struct weir_kafka *kafka = kafka_of(message);
+    return message->native && kafka->ops->record_header(kafka, message->native, index, header);
+}
+
+/* Size of the block that takes the content, and the number of headers in it. */
+static size_t copy_size(struct weir_message *message, size_t *header_count)
+{
+    size_t size = sizeof(struct weir_message_copy) + message->key_size + message->value_size + 2;
+    struct weir_kafka_header header;
+    size_t count = 0;
+    for (; header_at(message, count, &header); count++)
+        size += sizeof header + strlen(header.name) + 1 + header.value_size + 1;
+    *header_count = count;
+    return size;
+}
+
+/* Append `size` bytes and a NUL (so that an empty value has an address of its own); NULL stays NULL. */
+static const void *append(char **end, const void *data, size_t size)
+{
+    if (!data)
+        return NULL;
+    char *start = *end;
+    memcpy(start, data, size);
+    start[size] = '\0';
+    *end = start + size + 1;
+    return start;
+}
+
+int weir_message_copy_out(struct weir_message *message)
+{
+    if (message->copy || !message->native)
+        return 0;
+    size_t count;
+    size_t size = copy_size(message, &count);
+    struct weir_message_copy *copy = weir_memory_allocate(size);
+    if (!copy)
+        return WEIR_NO_MEMORY;
+    copy->size_bytes = size;
+    copy->header_count = count;
+    char *end = (char *)&copy->headers[count];
+    for (size_t index = 0; index < count; index++) {
+        struct weir_kafka_header header;
+        WEIR_CHECK(header_at(message, index, &header));
+        copy->headers[index].name = append(&end, header.name, strlen(header.name));
+        copy->headers[index].value = append(&end, header.value, header.value_size);
+        copy->headers[index].value_size = header.value_size;
+    }
+    message->key = append(&end, message->key, message->key_size);
+    message->value = append(&end, message->value, message->value_size);
+    WEIR_CHECK(end <= (char *)copy + size);
+    kafka_of(message)->ops->record_free(kafka_of(message), message->native);
+    message->native = NULL;
+    message->copy = copy;
+    return 0;
+}
+
+void weir_message_release_content(struct weir_message *message)
+{
+    if (message->native)
+        kafka_of(message)->ops->record_free(kafka_of(message), message->native);
+    message->native = NULL;
+    weir_memory_free(message->copy);
+    message->copy = NULL;
+    weir_memory_free(message->reason);
+    message->reason = NULL;
+    message->key = message->value = NULL;
+}
+
+const char *weir_message_topic(const struct weir_message *message)
+{
+    return weir_partition_topic(message->partition);
+}
+
+int32_t weir_message_partition(const struct weir_message *message)
+{
+    return weir_partition_number(message->partition);
+}
+
+int64_t weir_message_offset(const struct weir_message *message)
+{
+    return message->offset;
+}
+
+int64_t weir_message_timestamp_ms(const struct weir_message *message)
+{
+    return message->timestamp_ms;
+}
+
+const void *weir_message_key(const struct weir_message *message)
+{
+    return message->key;
+}
+
+size_t weir_message_key_size(const struct weir_message *message)
+{
+    return message->key_size;
+}
+
+const void *weir_message_value(const struct weir_message *message)
+{
+    return message->value;
+}
+
+size_t weir_message_value_size(const struct weir_message *message)
+{
+    return message->value_size;
+}
+
+uint32_t weir_message_attempt(const struct weir_message *message)
+{
+    return message->attempts + 1;
+}
+
+const void *weir_message_header(struct weir_message *message, const char *name, size_t *size)
+{
+    const void *value = NULL;
+    struct weir_kafka_header header;
+    for (size_t index = 0; header_at(message, index, &header); index++) {
+        if (strcmp(header.name, name) != 0)
+            continue;
+        value = header.value ? header.value : "";
+        if (size)
+            *size = header.value ? header.value_size : 0;
+    }
+    return value;
+}
+
+int weir_message_header_at(struct weir_message *message, size_t index, const char **name, const void **value,
+                           size_t *value_size)
+{
+    struct weir_kafka_header header;
+    if (!header_at(message, index, &header))
+        return 0;
+    *name = header.name;
+    *value = header.value;
+    *value_size = header.value_size;
+    return 1;
+}
+
+/* ---- outcomes with details ---- */
+
+#define DELAY_MS_MAX (24ull * 60 * 60 * 1000)
+
+/* Keep the handler's words; when memory is short they are lost, the outcome is not. */
+static void set_reason(struct weir_message *message, const char *reason)
+{
+    weir_memory_free(message->reason);
+    message->reason = NULL;
+    if (!reason || !*reason)
+        return;
+    size_t size = strnlen(reason, WEIR_MESSAGE_REASON_BYTES);
+    while (size == WEIR_MESSAGE_REASON_BYTES && size > 0 && ((unsigned char)reason[size] & 0xc0) == 0x80)
+        size--; /* do not cut inside a UTF-8 sequence */
+    char *copy = weir_memory_allocate(size + 1);
+    if (!copy)
+        return;
+    memcpy(copy, reason, size);
+    copy[size] = '\0';
+    message->reason = copy;
+}
+
+static void set_delay(struct weir_message *message, uint64_t delay_ms)
+{
+    message->has_delay = true;
+    message->delay_ms = delay_ms < DELAY_MS_MAX ? delay_ms : DELAY_MS_MAX;
+}
+
+enum weir_outcome weir_retry(struct weir_message *message, const char *reason)
+{
+    set_reason(message, reason);
+    return WEIR_RETRY;
+}
+
+enum weir_outcome weir_retry_after(struct weir_message *message, uint64_t delay_ms, const char *reason)
+{
+    set_reason(message, reason);
+    set_delay(message, delay_ms);
+    return WEIR_RETRY;
+}
+
+enum weir_outcome weir_dead(struct weir_message *message, const char *reason)
+{
+    set_reason(message, reason);
+    return WEIR_DEAD;
+}
+
+/* ---- handles ---- */
+
+#define STATE_BITS 2
+#define STATE_MASK ((1u << STATE_BITS) - 1)
+
+/* Threads inside weir_later_finish(), striped so that they do not share a cache line. */
+#define STRIPES 16
+static struct {
+    _Alignas(64) _Atomic uint64_t count;
+} finishers[STRIPES];
+
+static _Atomic uint64_t *stripe(void)
+{
+    static _Atomic unsigned stripe_next;
+    static _Thread_local unsigned mine;
+    if (mine == 0)
+        mine = atomic_fetch_add_explicit(&stripe_next, 1, memory_order_relaxed) % STRIPES + 1;
+    return &finishers[mine - 1].count;
+}
+
+void weir_later_quiesce(void)
+{
+    for (size_t index = 0; index < STRIPES; index++) {
+        while (atomic_load_explicit(&finishers[index].count, memory_order_acquire) != 0)
+            sched_yield(); /* a finish is a few hundred instructions */
+    }
+}
+
+struct weir_later weir_message_later(struct weir_message *message)
+{
+    uint64_t word = atomic_load_explicit(&message->later, memory_order_relaxed);
+    uint64_t generation = word >> STATE_BITS;
+    /* Nobody else knows this generation yet, so a plain store is enough; taking it twice in a run gives the same. */
+    if ((word & STATE_MASK) == WEIR_LATER_IDLE)
+        atomic_store_explicit(&message->later, generation << STATE_BITS | WEIR_LATER_ARMED, memory_order_release);
+    return (struct weir_later){message, generation};
+}
+
+static bool swap_state(struct weir_message *message, uint64_t generation, enum weir_later_state from,
+                       enum weir_later_state to)
+{
+    uint64_t expected = generation << STATE_BITS | from;
+    return atomic_compare_exchange_strong_explicit(&message->later, &expected, generation << STATE_BITS | to,
+                                                   memory_order_acq_rel, memory_order_acquire);
+}
+
+/* The one path of every answer. The details are written between the swap and the mail: until the mail has come the
+ * owner reads none of them. */
+static int finish(struct weir_later later, enum weir_outcome outcome, const uint64_t *delay_ms, const char *reason)
+{
+    if ((int)outcome < WEIR_ACK || outcome >= WEIR_LATER || !later.message)
+        return WEIR_INVALID;
+    _Atomic uint64_t *counter = stripe();
+    atomic_fetch_add_explicit(counter, 1, memory_order_acq_rel);
+    struct weir_message *message = later.message;
+    int result = WEIR_STALE;
+    if (swap_state(message, later.generation, WEIR_LATER_ARMED, WEIR_LATER_FINISHED)) {
+        if (reason)
+            set_reason(message, reason);
+        if (delay_ms)
+            set_delay(message, *delay_ms);
+        message->later_outcome = (uint8_t)outcome;
+        result = weir_partition_is_current(message->partition, message->epoch) ? WEIR_OK : WEIR_STALE;
+        weir_partition_answer(message->partition, message);
+    } else if (swap_state(message, later.generation, WEIR_LATER_ABANDONED, WEIR_LATER_FINISHED)) {
+        message->later_outcome = WEIR_DEAD;
+        weir_partition_answer(message->partition, message);
+    }
+    atomic_fetch_sub_explicit(counter, 1, memory_order_release); /* pairs with weir_later_quiesce() */
+    return result;
+}
+
+int weir_later_finish(struct weir_later later, enum weir_outcome outcome)
+{
+    return finish(later, outcome, NULL, NULL);
+}
+
+int weir_later_retry(struct weir_later later, const char *reason)
+{
+    return finish(later, WEIR_RETRY, NULL, reason);
+}
+
+int weir_later_retry_after(struct weir_later later, uint64_t delay_ms, const char *reason)
+{
+    return finish(later, WEIR_RETRY, &delay_ms, reason);
+}
+
+int weir_later_dead(struct weir_later later, const char *reason)
+{
+    return finish(later, WEIR_DEAD, NULL, reason);
+}
+
+enum weir_later_state weir_message_later_state(const struct weir_message *message)
+{
+    return (enum weir_later_state)(atomic_load_explicit(&message->later, memory_order_acquire) & STATE_MASK);
+}
+
+void weir_message_renew(struct weir_message *message)
+{
+    uint64_t word = atomic_load_explicit(&message->later, memory_order_relaxed);
+    if ((word & STATE_MASK) != WEIR_LATER_IDLE)
+        atomic_store_explicit(&message->later, ((word >> STATE_BITS) + 1) << STATE_BITS, memory_order_release);
+}
+
+bool weir_message_abandon(struct weir_message *message)
+{
+    uint64_t generation = atomic_load_explicit(&message->later, memory_order_relaxed) >> STATE_BITS;
+    return swap_state(message, generation, WEIR_LATER_ARMED, WEIR_LATER_ABANDONED);
+}
+
+bool weir_message_close_handle(struct weir_message *message)
+{
+    uint64_t generation = atomic_load_explicit(&message->later, memory_order_relaxed) >> STATE_BITS;
+    uint64_t expected = generation << STATE_BITS | WEIR_LATER_ARMED;
+    return atomic_compare_exchange_strong_explicit(&message->later, &expected, (generation + 1) << STATE_BITS,
+                                                   memory_order_acq_rel, memory_order_acquire);
+}

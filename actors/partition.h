@@ -1,0 +1,239 @@
+/*
+ * Partition actors: one a partition that this process owns or has owned. Each pulls its librdkafka queue within its
+ * credit, routes messages to key actors, and owns their offsets, window, key table and timers, without a lock.
+ *
+ *   partition.c           the turn: orders, mail, pulling, routing; the window
+ *   partition_finish.c    what becomes of a run: finished, retried, held, dead
+ *   partition_epoch.c     begin, drain and end of an epoch; the map on the way in and on the way out
+ *
+ * Invariants
+ *   P1. Everything in `struct weir_partition` under "owner" is touched by turns and timers on its home worker only.
+ *   P2. A pull happens only with the gate held (open -> pulling -> open). Control closes the gate (open -> closed)
+ *       before any call that touches the partition in librdkafka, so K3 holds without asking the partition actor.
+ *   P3. Handlers start only for messages whose epoch is `open_epoch`. Control sets that to 0 at a revoke, at once and
+ *       from outside, so that a worker stuck in a handler cannot delay it.
+ *   P4. What is pulled is in the tracker until it is finished or its epoch ends: the floor cannot pass it.
+ *   P5. Every message in a key's queue was paid for with window credit, so appending, handing back, waiting and dying
+ *       need no allocation and cannot fail.
+ *
+ * Orders. Control and a partition actor share two words: `order` (sequence and kind, written by control) and
+ * `order_done` (sequence, written by the partition). The latest order wins; each is level, not edge: a partition that
+ * missed one sees the next. Data of BEGIN is written before the order and read after it.
+ */
+#ifndef WEIR_ACTORS_PARTITION_H
+#define WEIR_ACTORS_PARTITION_H
+
+#include "actors/budget.h"
+#include "actors/kafka.h"
+#include "actors/key.h"
+#include "actors/map.h"
+#include "actors/message.h"
+#include "actors/tracker.h"
+#include "runtime/worker.h"
+#include <weir/log.h>
+#include <weir/stats.h>
+
+struct weir_consumer;
+
+enum weir_partition_mail { WEIR_MAIL_KEY = 1, WEIR_MAIL_ANSWER, WEIR_MAIL_REPORT };
+
+enum weir_order {
+    WEIR_ORDER_NONE = 0,
+    WEIR_ORDER_BEGIN,  /* start the epoch in `begin` */
+    WEIR_ORDER_FINISH, /* close: run all that was pulled; done when only held messages are left */
+    WEIR_ORDER_DRAIN,  /* revoke: purge what has not started; done when nothing runs */
+    WEIR_ORDER_END,    /* end the epoch whatever runs; done at once */
+};
+
+enum weir_partition_state {
+    WEIR_PARTITION_ENDED = 0, /* no epoch; stragglers of old ones may be left */
+    WEIR_PARTITION_ACTIVE,
+    WEIR_PARTITION_FINISHING,
+    WEIR_PARTITION_DRAINING,
+    WEIR_PARTITION_STATES
+};
+
+enum weir_gate { WEIR_GATE_CLOSED = 0, WEIR_GATE_OPEN, WEIR_GATE_PULLING };
+
+#define WEIR_ATTEMPT_BUCKETS 16
+
+/* What all partitions of a topic share. Owned by the consumer. */
+struct weir_topic {
+    struct weir_topic *next;
+    struct weir_budget budget;
+    int32_t first_count; /* partitions it had when this process first saw it; -1 unknown. Control */
+    char name[];
+};
+
+/* Bytes pulled one after the other, charged while any message among them is held by reference. About as long as a
+ * fetch response, which is what such a message keeps in memory. */
+struct weir_segment {
+    struct weir_segment *next; /* in the free list */
+    uint64_t bytes;
+    uint32_t live;
+};
+
+/* What a commit says of this partition; filled in by the partition on request, read by control. */
+struct weir_snapshot {
+    int64_t floor, end;
+    uint64_t epoch;
+    uint64_t finished; /* since the epoch began */
+    uint64_t left_out; /* finished offsets above the floor that the map does not tell of */
+    size_t map_size;
+    char *map; /* map_room bytes, NUL-terminated */
+};
+
+struct weir_partition {
+    struct weir_resident resident;
+
+    /* constant */
+    struct weir_consumer *consumer;
+    struct weir_topic *topic;
+    int32_t number;
+    struct weir_partition *list_next; /* consumer's list, append only */
+
+    /* shared with control */
+    _Atomic uint32_t gate;         /* enum weir_gate */
+    _Atomic uint64_t open_epoch;   /* handlers may start for it; 0 none */
+    _Atomic uint64_t epoch_shared; /* of results that still count */
+    _Atomic uint64_t order;        /* sequence << 8 | enum weir_order; control */
+    _Atomic uint64_t order_done;   /* sequence; partition */
+    _Atomic uint64_t snapshot_wanted, snapshot_done;
+    _Atomic uint32_t map_room;      /* bytes for the map from now on; control */
+    _Atomic bool dirty;             /* a commit would say something new; partition sets, control clears */
+    _Atomic int64_t next_shared;    /* valid while the gate is closed */
+    _Atomic int64_t committed;      /* acknowledged by the broker; -1 none; control */
+    _Atomic int64_t log_end;        /* -1 unknown; control */
+    _Atomic uint32_t trouble;       /* enum weir_kafka_error that stopped pulling; partition sets, control clears */
+    _Atomic bool user_paused;       /* any */
+    _Atomic bool assigned;          /* control */
+    struct weir_kafka_queue *queue; /* control, while the gate is closed */
+    struct {
+        uint64_t epoch;
+        int64_t position;
+        struct weir_map map; /* count 0 and end 0: none */
+        bool has_map;
+    } begin; /* control, before BEGIN */
+    struct weir_snapshot snapshot;
+
+    /* control's own */
+    struct {
+        uint8_t state; /* enum weir_control_state */
+        uint64_t sequence, epoch, tag;
+        enum weir_order order;
+        int64_t position; /* to begin at; -1 unknown */
+        struct weir_map map;
+        bool has_map;
+        bool in_event;     /* named by the rebalance event that is open */
+        bool commit_first; /* its position was decided by the policy: commit it before the first pull */
+        bool seek_first;   /* librdkafka does not stand at its position */
+        bool in_collect;   /* its snapshot is waited for */
+        uint64_t retry_ns, drain_until_ns;
+    } control;
+
+    /* owner */
+    uint8_t state;
+    uint64_t epoch, order_seen;
+    struct weir_tracker tracker;
+    struct weir_map map; /* read back: what was finished before this epoch */
+    bool map_active, map_verified;
+    int32_t leader_epoch;
+    struct weir_key_table keys;
+    struct weir_key *lane; /* the one key of ordering=partition, or of null keys in one lane */
+    struct weir_key_pool key_pool;
+    struct weir_message_pool message_pool;
+    struct weir_segment *segment, *segments_free;
+    struct weir_key_list parked, later, dying, waiting[WEIR_ATTEMPT_BUCKETS];
+    uint64_t key_count, out_count, held, held_dying, orphans, stragglers, dlq_pending;
+    uint64_t charged_bytes, message_bytes_mean;
+    uint64_t successes; /* since the budget was last told */
+    uint64_t finished, finished_told;
+    uint64_t handed_back_closing; /* in the epoch that the close ended */
+    uint32_t pause;               /* enum weir_pause bits */
+    uint64_t paused_since_ns;
+    uint64_t logged_ns; /* last warning, so that a storm logs once a second */
+    bool budget_spent, changed;
+    struct weir_timer sweep;
+
+    /* read by anybody, relaxed; written by the owner at the end of a turn */
+    struct {
+        _Atomic uint64_t epoch, in_flight, in_flight_bytes, held, gap, key_actors, out, running, dlq_pending,
+            oldest_pulled_ns, stragglers;
+        _Atomic int64_t next, floor;
+        _Atomic uint32_t pause;
+    } gauges;
+    _Atomic uint64_t counters[sizeof(struct weir_counters) / sizeof(uint64_t)];
+};
+
+/* ---- for control ---- */
+
+struct weir_partition *weir_partition_create(struct weir_consumer *consumer, struct weir_topic *topic, int32_t number,
+                                             struct weir_worker *home);
+/** After the workers have ended. False: a message is still held by somebody, and the partition was not freed. */
+bool weir_partition_destroy(struct weir_partition *partition);
+
+void weir_partition_order(struct weir_partition *partition, enum weir_order order);
+bool weir_partition_order_is_done(const struct weir_partition *partition);
+void weir_partition_shut(struct weir_partition *partition); /* closes the gate; waits for a pull under way (µs) */
+void weir_partition_open(struct weir_partition *partition);
+void weir_partition_wake(void *partition); /* notify; any thread */
+/** A dead letter of this message was delivered (NONE) or refused. Control. */
+void weir_partition_report(struct weir_message *message, enum weir_kafka_error error);
+
+/* ---- for messages and key actors ---- */
+
+struct weir_kafka *weir_partition_kafka(const struct weir_partition *partition);
+const char *weir_partition_topic(const struct weir_partition *partition);
+int32_t weir_partition_number(const struct weir_partition *partition);
+bool weir_partition_is_current(const struct weir_partition *partition, uint64_t epoch);     /* any */
+void weir_partition_answer(struct weir_partition *partition, struct weir_message *message); /* any */
+bool weir_partition_may_start(const struct weir_partition *partition, const struct weir_message *message,
+                              const struct weir_worker *worker); /* worker */
+void weir_partition_key_timer(struct weir_timer *timer);
+
+/* ---- within partition*.c ---- */
+
+#define WEIR_COUNTER(name)                            (offsetof(struct weir_counters, name) / sizeof(uint64_t))
+#define weir_partition_count(partition, name, amount) weir_partition_count_at(partition, WEIR_COUNTER(name), amount)
+
+static inline void weir_partition_count_at(struct weir_partition *partition, size_t counter, uint64_t amount)
+{
+    _Atomic uint64_t *word = &partition->counters[counter]; /* one writer: load and store need no exchange */
+    atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + amount, memory_order_relaxed);
+}
+
+void weir_partition_set_state(struct weir_partition *partition, enum weir_partition_state state);
+void weir_partition_set_pause(struct weir_partition *partition, uint32_t bits, bool on);
+bool weir_partition_log_is_due(struct weir_partition *partition); /* at most once a second a partition */
+const struct weir_log_field *weir_partition_fields(const struct weir_partition *partition, char number[16],
+                                                   struct weir_log_field fields[2]);
+
+/* partition.c */
+void weir_partition_schedule(struct weir_partition *partition,
+                             struct weir_key *key); /* READY: dispatch, park or free */
+void weir_partition_serve_parked(struct weir_partition *partition);
+void weir_partition_free_message(struct weir_partition *partition, struct weir_message *message);
+void weir_partition_release(struct weir_partition *partition, struct weir_message *message); /* its content */
+void weir_partition_copy_out(struct weir_partition *partition, struct weir_message *message);
+
+/* partition_finish.c */
+void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key);
+void weir_partition_take_answer(struct weir_partition *partition, struct weir_message *message);
+void weir_partition_take_report(struct weir_partition *partition, struct weir_message *message);
+void weir_partition_hold(struct weir_partition *partition, struct weir_key *key);
+void weir_partition_unhold(struct weir_partition *partition, struct weir_key *key);
+void weir_partition_leave_list(struct weir_partition *partition,
+                               struct weir_key *key); /* WAITING, LATER, DYING, PARKED */
+void weir_partition_drop_first(struct weir_partition *partition, struct weir_key *key); /* a straggler's message */
+void weir_partition_enforce_held(struct weir_partition *partition);
+void weir_partition_sweep_finish(struct weir_partition *partition);
+
+/* partition_epoch.c */
+void weir_partition_purge(struct weir_partition *partition, struct weir_key *key);
+void weir_partition_take_order(struct weir_partition *partition);
+void weir_partition_check_order(struct weir_partition *partition);
+void weir_partition_answer_snapshot(struct weir_partition *partition);
+bool weir_partition_was_finished(struct weir_partition *partition, const struct weir_record *record,
+                                 uint32_t *attempts);
+
+#endif

@@ -1,0 +1,393 @@
+/*
+ * Epochs of a partition: how one begins, drains and ends, and the map on its way in and out.
+ *
+ *   begin   the tracker starts at the committed floor, with the map that came with it
+ *   finish  (close) nothing is pulled; all that was pulled runs; done when only held messages are left
+ *   drain   (revoke) what has not started is purged: its content is freed, its offset stays unfinished in the tracker,
+ *           so that the last commit tells the truth. Done when nothing runs and no dead letter is under way
+ *   end     the tracker is emptied. Messages that a worker, a holder of a handle or the producer still has become
+ *           stragglers: they stay in their keys, and those keys start nothing, until they are back
+ *
+ * The map on the way in. Nothing is dropped as finished before the witness has been seen with the right checksum: it is
+ * the lowest finished message above the floor, so it comes first. If it is missing or differs, the map is void as a
+ * whole: redelivery, never loss.
+ */
+#include "actors/consumer.h"
+#include "actors/partition.h"
+#include "runtime/check.h"
+#include "runtime/log.h"
+#include <stddef.h>
+#include <string.h>
+
+#define SWEEP_NS 1000000000ull
+
+/* ---- purge ---- */
+
+/* How many of the key's first messages somebody else has. */
+static uint32_t in_possession(const struct weir_key *key)
+{
+    switch (key->state) {
+    case WEIR_KEY_OUT:
+        return key->run_count;
+    case WEIR_KEY_LATER:
+        return 1;
+    case WEIR_KEY_DYING:
+        return key->first->dlq_in_flight || weir_message_later_state(key->first) == WEIR_LATER_ABANDONED;
+    default:
+        return 0;
+    }
+}
+
+/* At-most-once: committed messages run in the drain, since nobody else will. */
+static bool must_run(const struct weir_partition *partition, const struct weir_message *message)
+{
+    return partition->consumer->options->delivery == WEIR_AT_MOST_ONCE && partition->state == WEIR_PARTITION_DRAINING &&
+           message->offset < atomic_load_explicit(&partition->committed, memory_order_acquire);
+}
+
+static void purge_message(struct weir_partition *partition, struct weir_message *message)
+{
+    if (message->dlq_paid && !message->dlq_in_flight)
+        weir_budget_give_back(&partition->topic->budget);
+    message->dlq_paid = false;
+    message->owner = NULL;
+    message->next = NULL;
+    weir_partition_release(partition, message);
+    message->unfinished_only = true;
+}
+
+/* Keep the first `keep` messages of the key, purge the others. */
+static void truncate(struct weir_partition *partition, struct weir_key *key, uint32_t keep)
+{
+    struct weir_message *last = NULL, *message = key->first;
+    for (uint32_t index = 0; index < keep; index++) {
+        last = message;
+        if (index + 1 < key->count)
+            message = message->next;
+    }
+    uint32_t rest = key->count - keep;
+    if (rest > 0 && keep == 0 && key->in_table)
+        weir_key_table_remove(&partition->keys, key);
+    for (struct weir_message *next; rest > 0; rest--, message = next) {
+        next = message->next;
+        purge_message(partition, message);
+    }
+    key->count = keep;
+    key->last = last;
+    if (keep == 0)
+        key->first = NULL;
+}
+
+/* Take from the key what nobody has; free it when nothing is left. */
+void weir_partition_purge(struct weir_partition *partition, struct weir_key *key)
+{
+    uint32_t keep = in_possession(key);
+    if (keep == 0 && key->count > 0 && must_run(partition, key->first)) {
+        if (key->state == WEIR_KEY_READY)
+            weir_partition_schedule(partition, key);
+        return;
+    }
+    bool held = key->held;
+    if (held)
+        weir_partition_unhold(partition, key);
+    if (keep == 0 && key->state != WEIR_KEY_READY) {
+        weir_timers_cancel(weir_worker_timers(partition->resident.home), &key->timer);
+        weir_partition_leave_list(partition, key);
+        weir_key_move(key, WEIR_KEY_READY);
+    }
+    if (key->count > keep)
+        truncate(partition, key, keep);
+    if (held && keep > 0)
+        weir_partition_hold(partition, key);
+    if (keep == 0)
+        weir_partition_schedule(partition, key); /* empty: frees it */
+}
+
+static void purge_all(struct weir_partition *partition)
+{
+    for (struct weir_message *message = partition->tracker.head, *next; message; message = next) {
+        next = message->after;
+        if (message->owner)
+            weir_partition_purge(partition, message->owner);
+    }
+}
+
+/* ---- the orders ---- */
+
+static void begin(struct weir_partition *partition)
+{
+    WEIR_CHECK(partition->begin.epoch > partition->epoch);
+    weir_partition_set_state(partition, WEIR_PARTITION_ACTIVE);
+    partition->epoch = partition->begin.epoch;
+    weir_tracker_init(&partition->tracker, partition->begin.position);
+    weir_map_deinit(&partition->map);
+    partition->map = partition->begin.map;
+    partition->map_active = partition->begin.has_map;
+    partition->map_verified = false;
+    partition->begin.map = (struct weir_map){0};
+    partition->begin.has_map = false;
+    partition->finished = partition->finished_told = partition->handed_back_closing = 0;
+    partition->changed = false;
+    weir_partition_set_pause(partition, WEIR_PAUSE_ERROR | WEIR_PAUSE_MEMORY, false);
+    weir_partition_set_pause(partition, WEIR_PAUSE_REVOKE, true);
+    atomic_store_explicit(&partition->next_shared, partition->tracker.next, memory_order_relaxed);
+    atomic_store_explicit(&partition->epoch_shared, partition->epoch, memory_order_release);
+    atomic_store_explicit(&partition->open_epoch, partition->epoch, memory_order_release);
+    if (!partition->sweep.armed)
+        weir_timers_arm(weir_worker_timers(partition->resident.home), &partition->sweep,
+                        weir_worker_now_ns(partition->resident.home) + SWEEP_NS);
+}
+
+static void drain(struct weir_partition *partition)
+{
+    if (partition->state == WEIR_PARTITION_ENDED || partition->state == WEIR_PARTITION_DRAINING)
+        return;
+    weir_partition_set_state(partition, WEIR_PARTITION_DRAINING);
+    if (partition->consumer->options->delivery != WEIR_AT_MOST_ONCE)
+        atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
+    purge_all(partition);
+}
+
+/* What is left is handed back, or becomes a straggler. */
+static void end(struct weir_partition *partition)
+{
+    if (partition->state == WEIR_PARTITION_ENDED)
+        return;
+    weir_partition_set_state(partition, WEIR_PARTITION_ENDED);
+    atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
+    atomic_store_explicit(&partition->epoch_shared, 0, memory_order_release);
+    purge_all(partition);
+    int64_t committed = atomic_load_explicit(&partition->committed, memory_order_acquire);
+    bool at_most_once = partition->consumer->options->delivery == WEIR_AT_MOST_ONCE;
+    uint64_t stragglers = 0, unfinished = partition->tracker.count;
+    while (partition->tracker.head) {
+        struct weir_message *message = partition->tracker.head;
+        weir_tracker_unlink(&partition->tracker, message);
+        if (at_most_once && message->offset < committed && !message->owner)
+            weir_partition_count(partition, lost_at_most_once, 1);
+        weir_partition_count(partition, handed_back, 1);
+        if (message->owner)
+            stragglers++;
+        else
+            weir_partition_free_message(partition, message);
+    }
+    if (atomic_load_explicit(&partition->consumer->stop_requests, memory_order_relaxed) > 0)
+        partition->handed_back_closing = unfinished;
+    partition->stragglers += stragglers;
+    atomic_fetch_add_explicit(&partition->consumer->stragglers, stragglers, memory_order_relaxed);
+    if (stragglers > 0) {
+        char number[16];
+        struct weir_log_field fields[2];
+        weir_log(WEIR_LOG_WARN, weir_partition_fields(partition, number, fields), 2,
+                 "%llu messages still running as the partition leaves; their results will be dropped",
+                 (unsigned long long)stragglers);
+    }
+    partition->map_active = false;
+    weir_partition_set_pause(partition, ~(uint32_t)0, false);
+    weir_partition_set_pause(partition, WEIR_PAUSE_REVOKE, true);
+    weir_timers_cancel(weir_worker_timers(partition->resident.home), &partition->sweep);
+}
+
+static bool nothing_runs(const struct weir_partition *partition)
+{
+    for (const struct weir_message *message = partition->tracker.head; message; message = message->after) {
+        if (message->owner)
+            return false;
+    }
+    return true;
+}
+
+/* Only messages that wait for a retry, or for a dead letter that cannot be sent now, are left. */
+static bool only_held(const struct weir_partition *partition)
+{
+    uint64_t waiting = 0;
+    for (size_t bucket = 0; bucket < WEIR_ATTEMPT_BUCKETS; bucket++)
+        waiting += partition->waiting[bucket].count;
+    return partition->dlq_pending == 0 && partition->key_count == waiting + partition->dying.count;
+}
+
+void weir_partition_take_order(struct weir_partition *partition)
+{
+    uint64_t word = atomic_load_explicit(&partition->order, memory_order_acquire);
+    if (word == partition->order_seen)
+        return;
+    partition->order_seen = word;
+    switch ((enum weir_order)(word & 0xff)) {
+    case WEIR_ORDER_NONE:
+        break;
+    case WEIR_ORDER_BEGIN:
+        begin(partition);
+        break;
+    case WEIR_ORDER_FINISH:
+        if (partition->state == WEIR_PARTITION_ACTIVE)
+            weir_partition_set_state(partition, WEIR_PARTITION_FINISHING);
+        break;
+    case WEIR_ORDER_DRAIN:
+        drain(partition);
+        break;
+    case WEIR_ORDER_END:
+        end(partition);
+        break;
+    }
+}
+
+void weir_partition_check_order(struct weir_partition *partition)
+{
+    uint64_t sequence = partition->order_seen >> 8;
+    if (atomic_load_explicit(&partition->order_done, memory_order_relaxed) == sequence)
+        return;
+    if (partition->state == WEIR_PARTITION_FINISHING && !only_held(partition))
+        return;
+    if (partition->state == WEIR_PARTITION_DRAINING && !nothing_runs(partition))
+        return;
+    atomic_store_explicit(&partition->order_done, sequence, memory_order_release);
+    weir_resident_notify(&partition->consumer->control.resident);
+}
+
+/* ---- the map on its way in ---- */
+
+static void void_map(struct weir_partition *partition, const char *why)
+{
+    char number[16];
+    struct weir_log_field fields[2];
+    weir_log(WEIR_LOG_WARN, weir_partition_fields(partition, number, fields), 2,
+             "the map of the last commit is void (%s): finished messages above offset %lld come again", why,
+             (long long)weir_tracker_floor(&partition->tracker));
+    partition->map_active = false;
+    weir_map_deinit(&partition->map);
+}
+
+bool weir_partition_was_finished(struct weir_partition *partition, const struct weir_record *record, uint32_t *attempts)
+{
+    const struct weir_map *map = &partition->map;
+    if (record->offset >= map->end) {
+        partition->map_active = false;
+        weir_map_deinit(&partition->map);
+        return false;
+    }
+    if (!partition->map_verified && record->offset >= map->witness.offset) {
+        if (record->offset > map->witness.offset) {
+            void_map(partition, "its witness is not in the log");
+            return false;
+        }
+        if (weir_map_checksum(record->key, record->key_size, record->value, record->value_size, record->timestamp_ms) !=
+            map->witness.checksum) {
+            void_map(partition, "its witness differs");
+            return false;
+        }
+        partition->map_verified = true;
+    }
+    bool finished = partition->map_verified && weir_map_is_finished(map, record->offset);
+    if (!finished) {
+        *attempts = weir_map_attempts(map, record->offset);
+        return false;
+    }
+    struct weir_message *before = partition->tracker.tail;
+    if (before && before->witness_offset < 0) {
+        before->witness_offset = record->offset;
+        before->witness_checksum =
+            weir_map_checksum(record->key, record->key_size, record->value, record->value_size, record->timestamp_ms);
+    }
+    return true;
+}
+
+/* ---- the map on its way out ---- */
+
+/* While the map read back has not been pulled through, the part of it that the tracker does not know yet still stands
+ * and is told again. Returns the new count; *next is moved up to how far the list then speaks. */
+static size_t tell_restored(const struct weir_partition *partition, struct weir_map_offset *list, size_t count,
+                            size_t room, int64_t *next)
+{
+    const struct weir_map *map = &partition->map;
+    if (!partition->map_active || map->end <= *next)
+        return count;
+    size_t index = 0;
+    while (index < map->count && map->unfinished[index].offset < *next)
+        index++;
+    bool told = index < map->count && map->unfinished[index].offset == *next;
+    if (count == 0 && !told)
+        list[count++] = (struct weir_map_offset){*next, 0}; /* a map begins at its floor: at worst it comes once more */
+    for (; index < map->count; index++) {
+        if (count == room) {
+            *next = map->unfinished[index].offset;
+            return count;
+        }
+        list[count++] = map->unfinished[index];
+    }
+    *next = map->end;
+    return count;
+}
+
+/* The lowest finished message above the floor: ours, or while nothing of ours is, the one read back. */
+static struct weir_map_witness find_witness(const struct weir_partition *partition)
+{
+    const struct weir_message *head = partition->tracker.head;
+    if (head && head->witness_offset >= 0)
+        return (struct weir_map_witness){head->witness_offset, head->witness_checksum};
+    if (partition->map_active && partition->map.witness.offset >= partition->tracker.next)
+        return partition->map.witness;
+    return (struct weir_map_witness){-1, 0};
+}
+
+/* Finished offsets that the commit will not tell of: what a crash now would bring again. */
+static uint64_t count_left_out(const struct weir_tracker *tracker, int64_t end)
+{
+    if (end >= tracker->next)
+        return 0;
+    uint64_t unfinished = 0;
+    for (const struct weir_message *message = tracker->tail; message && message->offset >= end;
+         message = message->before)
+        unfinished++;
+    return (uint64_t)(tracker->next - end) - unfinished;
+}
+
+static void take_snapshot(struct weir_partition *partition)
+{
+    const struct weir_consumer *consumer = partition->consumer;
+    struct weir_map_offset *list = consumer->scratch[weir_worker_number(partition->resident.home)];
+    struct weir_snapshot *snapshot = &partition->snapshot;
+    const struct weir_tracker *tracker = &partition->tracker;
+    bool at_most_once = consumer->options->delivery == WEIR_AT_MOST_ONCE;
+    snapshot->epoch = partition->epoch;
+    snapshot->finished = partition->finished;
+    snapshot->floor = at_most_once ? tracker->next : weir_tracker_floor(tracker);
+    snapshot->end = snapshot->floor;
+    snapshot->map_size = 0;
+    snapshot->left_out = 0;
+    snapshot->map[0] = '\0';
+    uint32_t room = atomic_load_explicit(&partition->map_room, memory_order_relaxed);
+    if (at_most_once || room == 0)
+        return;
+    size_t count = 0;
+    int64_t next = tracker->next;
+    for (const struct weir_message *message = tracker->head; message; message = message->after) {
+        if (count == consumer->scratch_count) {
+            next = message->offset;
+            break;
+        }
+        uint32_t attempts = message->attempts < UINT16_MAX ? message->attempts : UINT16_MAX;
+        list[count++] = (struct weir_map_offset){message->offset, (uint16_t)attempts};
+    }
+    if (next == tracker->next)
+        count = tell_restored(partition, list, count, consumer->scratch_count, &next);
+    struct weir_map_witness witness = find_witness(partition);
+    if (witness.offset >= 0 && witness.offset < next) { /* else nothing finished above the floor could prove the map */
+        struct weir_map_log log = {weir_consumer_log_hash(consumer, partition->topic->name), partition->leader_epoch};
+        snapshot->map_size = weir_map_encode(snapshot->floor, next, list, count, &log, &witness, snapshot->map,
+                                             (size_t)room + 1, &snapshot->end);
+    }
+    if (snapshot->map_size == 0)
+        snapshot->end = snapshot->floor;
+    snapshot->left_out = count_left_out(tracker, snapshot->end);
+}
+
+void weir_partition_answer_snapshot(struct weir_partition *partition)
+{
+    uint64_t wanted = atomic_load_explicit(&partition->snapshot_wanted, memory_order_acquire);
+    if (wanted == atomic_load_explicit(&partition->snapshot_done, memory_order_relaxed))
+        return;
+    take_snapshot(partition);
+    /* Pairs with control's acquire: it reads the snapshot only after this. */
+    atomic_store_explicit(&partition->snapshot_done, wanted, memory_order_release);
+    weir_resident_notify(&partition->consumer->control.resident);
+}

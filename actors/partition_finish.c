@@ -1,0 +1,549 @@
+/*
+ * What becomes of a run: a message is finished, waits for another run, or dies.
+ *
+ *   acked, skipped     the offset leaves the tracker, the content is freed, the key goes on
+ *   retry, overloaded  the key waits on its timer; only this key. Its first message is copied out of the fetch response
+ *   dead               the dead letter is composed and sent; the key waits for the broker's report. Refused: sent again
+ *                      after dlq.retry.ms. No budget: likewise. Nothing is skipped, and no attempt counts meanwhile
+ *   later              the key waits for the answer
+ *
+ * Keys that wait or die are held: all their messages count, up to held.messages.max. At that bound the policy `dead`
+ * gives up the waiting message with most attempts while the budget lasts; `wait` leaves it to the window's pause.
+ *
+ * Results of an older epoch are counted and dropped here; they change nothing of the present one.
+ */
+#include "actors/consumer.h"
+#include "actors/dlq.h"
+#include "actors/partition.h"
+#include "runtime/check.h"
+#include "runtime/log.h"
+#include <stddef.h>
+
+#define MS_NS             1000000ull
+#define DLQ_QUEUE_FULL_MS 50 /* the producer's queue drains in this order of time */
+#define LATER_WARN_LIMIT  8  /* messages named in one sweep */
+
+static uint64_t now(const struct weir_partition *partition)
+{
+    return weir_worker_now_ns(partition->resident.home);
+}
+
+static struct weir_key_list *list_of(struct weir_partition *partition, const struct weir_key *key)
+{
+    switch (key->state) {
+    case WEIR_KEY_PARKED:
+        return &partition->parked;
+    case WEIR_KEY_LATER:
+        return &partition->later;
+    case WEIR_KEY_DYING:
+        return &partition->dying;
+    case WEIR_KEY_WAITING: {
+        uint32_t attempts = key->first->attempts;
+        return &partition->waiting[attempts < WEIR_ATTEMPT_BUCKETS ? attempts : WEIR_ATTEMPT_BUCKETS - 1];
+    }
+    default:
+        return NULL;
+    }
+}
+
+/* Move a READY key into a state with a list. */
+static void enter_list(struct weir_partition *partition, struct weir_key *key, enum weir_key_state state)
+{
+    weir_key_move(key, state);
+    weir_key_list_append(list_of(partition, key), key);
+}
+
+void weir_partition_leave_list(struct weir_partition *partition, struct weir_key *key)
+{
+    weir_key_list_remove(list_of(partition, key), key);
+}
+
+void weir_partition_hold(struct weir_partition *partition, struct weir_key *key)
+{
+    if (key->held)
+        return;
+    key->held = true;
+    partition->held += key->count;
+    if (key->state == WEIR_KEY_DYING)
+        partition->held_dying += key->count;
+}
+
+void weir_partition_unhold(struct weir_partition *partition, struct weir_key *key)
+{
+    if (!key->held)
+        return;
+    key->held = false;
+    WEIR_CHECK(partition->held >= key->count);
+    partition->held -= key->count;
+    if (key->state == WEIR_KEY_DYING)
+        partition->held_dying -= key->count;
+}
+
+static void arm(struct weir_partition *partition, struct weir_key *key, uint64_t delay_ms)
+{
+    weir_timers_cancel(weir_worker_timers(partition->resident.home), &key->timer);
+    weir_timers_arm(weir_worker_timers(partition->resident.home), &key->timer, now(partition) + delay_ms * MS_NS);
+}
+
+/* A DYING or WAITING key goes on: no longer held, no timer, in no list. */
+static void ready(struct weir_partition *partition, struct weir_key *key)
+{
+    weir_timers_cancel(weir_worker_timers(partition->resident.home), &key->timer);
+    weir_partition_leave_list(partition, key);
+    weir_partition_unhold(partition, key);
+    weir_key_move(key, WEIR_KEY_READY);
+}
+
+/* ---- finished ---- */
+
+/* The first message of the key has its terminal outcome. */
+static void finish_first(struct weir_partition *partition, struct weir_key *key)
+{
+    bool by_bytes = key->by_bytes && key->count == 1;
+    if (by_bytes && key->in_table)
+        weir_key_table_remove(&partition->keys, key); /* its bytes go with the message */
+    struct weir_message *message = weir_key_shift(key);
+    weir_tracker_finish(&partition->tracker, message);
+    partition->finished++;
+    partition->changed = true;
+    if (weir_message_later_state(message) == WEIR_LATER_ABANDONED) {
+        message->orphan = true; /* its holder may be reading it; its late answer frees it */
+        partition->orphans++;
+    } else {
+        weir_partition_free_message(partition, message);
+    }
+}
+
+/* ---- dead letters ---- */
+
+static void warn(struct weir_partition *partition, const char *what, int64_t offset, const char *why)
+{
+    if (!weir_partition_log_is_due(partition))
+        return;
+    char number[16];
+    struct weir_log_field fields[2];
+    weir_log(WEIR_LOG_WARN, weir_partition_fields(partition, number, fields), 2, "%s, offset %lld: %s", what,
+             (long long)offset, why);
+}
+
+static void describe(const struct weir_partition *partition, const struct weir_message *message,
+                     struct weir_dlq_source *source)
+{
+    const struct weir_consumer *consumer = partition->consumer;
+    *source = (struct weir_dlq_source){
+        .kafka = consumer->kafka,
+        .native = message->native,
+        .headers = message->copy ? message->copy->headers : NULL,
+        .header_count = message->copy ? message->copy->header_count : 0,
+        .topic = partition->topic->name,
+        .group = consumer->group,
+        .application = consumer->options->application,
+        .host = consumer->host,
+        .partition = partition->number,
+        .offset = message->offset,
+        .timestamp_ms = message->timestamp_ms,
+        .key = message->key,
+        .key_size = message->key_size,
+        .value = message->value,
+        .value_size = message->value_size,
+        .attempts = message->attempts,
+        .cause = (enum weir_dlq_cause)message->cause,
+        .reason = message->reason,
+        .first_failure_wall_ms = message->first_failed_wall_ms,
+        .last_failure_wall_ms = message->last_failed_wall_ms,
+    };
+}
+
+static void bury(struct weir_partition *partition, struct weir_key *key);
+
+static void refused(struct weir_partition *partition, struct weir_key *key, enum weir_kafka_error error)
+{
+    struct weir_message *message = key->first;
+    weir_partition_count(partition, dlq_failures, 1);
+    if (error == WEIR_KAFKA_TOO_LARGE && !message->stripped &&
+        partition->consumer->options->dlq_oversized == WEIR_DLQ_OVERSIZED_STRIP) {
+        message->stripped = true;
+        bury(partition, key);
+        return;
+    }
+    warn(partition, "dead letter refused, its key is held", message->offset, weir_kafka_error_name(error));
+    arm(partition, key, partition->consumer->options->dlq_retry_ms);
+}
+
+/* Send the dead letter of a DYING key, or see to it that it is tried again. */
+static void bury(struct weir_partition *partition, struct weir_key *key)
+{
+    const struct weir_options *options = partition->consumer->options;
+    struct weir_message *message = key->first;
+    if (!*options->dlq_topic) {
+        warn(partition, "dead, but weir.dlq.topic is empty: its key is held", message->offset,
+             message->reason ? message->reason : weir_dlq_cause_name((enum weir_dlq_cause)message->cause));
+        arm(partition, key, options->dlq_retry_ms);
+        return;
+    }
+    if (!message->dlq_paid) {
+        message->dlq_paid = weir_budget_take(&partition->topic->budget, now(partition));
+        partition->budget_spent = !message->dlq_paid;
+        if (!message->dlq_paid) {
+            warn(partition, "the dead letter budget is spent, its key is held", message->offset,
+                 weir_dlq_cause_name((enum weir_dlq_cause)message->cause));
+            arm(partition, key, options->dlq_retry_ms);
+            return;
+        }
+    }
+    struct weir_dlq_source source;
+    struct weir_dlq_letter letter;
+    describe(partition, message, &source);
+    int result = weir_dlq_compose(&letter, &source, options->dlq_topic, (enum weir_dlq_profile)options->dlq_profile,
+                                  message->stripped);
+    enum weir_kafka_error error = WEIR_KAFKA_OTHER;
+    if (result == 0) {
+        struct weir_kafka *kafka = partition->consumer->kafka;
+        message->dlq_in_flight = true; /* before: the report may come at once, but as mail */
+        result = kafka->ops->produce(kafka, &letter.produce, message, &error);
+        message->dlq_in_flight = result == 0;
+        weir_dlq_letter_deinit(&letter);
+    }
+    if (result == 0)
+        partition->dlq_pending++;
+    else if (result == WEIR_FULL || result == WEIR_NO_MEMORY)
+        arm(partition, key, DLQ_QUEUE_FULL_MS);
+    else
+        refused(partition, key, error);
+}
+
+/* The first message of a READY or WAITING key is given up. */
+static void die(struct weir_partition *partition, struct weir_key *key, enum weir_dlq_cause cause)
+{
+    key->first->cause = (uint8_t)cause;
+    enter_list(partition, key, WEIR_KEY_DYING);
+    weir_partition_hold(partition, key);
+    bury(partition, key);
+}
+
+void weir_partition_take_report(struct weir_partition *partition, struct weir_message *message)
+{
+    struct weir_key *key = message->owner;
+    enum weir_kafka_error error = message->dlq_error;
+    WEIR_CHECK(message->dlq_in_flight && partition->dlq_pending > 0 && key && key->first == message);
+    message->dlq_in_flight = false;
+    partition->dlq_pending--;
+    if (message->epoch != partition->epoch || partition->state == WEIR_PARTITION_ENDED) {
+        ready(partition, key);
+        weir_partition_drop_first(partition, key);
+        weir_partition_schedule(partition, key);
+        return;
+    }
+    if (error != WEIR_KAFKA_NONE) {
+        refused(partition, key, error);
+        return;
+    }
+    ready(partition, key);
+    weir_partition_count(partition, dead_lettered, 1);
+    finish_first(partition, key);
+    weir_partition_schedule(partition, key);
+}
+
+/* ---- waiting ---- */
+
+static void wait_ms(struct weir_partition *partition, struct weir_key *key, uint64_t delay_ms)
+{
+    weir_message_renew(key->first);
+    weir_partition_copy_out(partition, key->first); /* short of memory: it stays in its fetch response */
+    enter_list(partition, key, WEIR_KEY_WAITING);
+    weir_partition_hold(partition, key);
+    arm(partition, key, delay_ms);
+    weir_partition_enforce_held(partition);
+}
+
+static void note_failure(struct weir_partition *partition, struct weir_message *message)
+{
+    message->last_failed_wall_ms = weir_worker_wall_ms(partition->resident.home);
+    if (message->first_failed_ns != 0)
+        return;
+    message->first_failed_ns = now(partition);
+    message->first_failed_wall_ms = message->last_failed_wall_ms;
+}
+
+static void retry(struct weir_partition *partition, struct weir_key *key)
+{
+    struct weir_message *message = key->first;
+    const struct weir_retry_policy *policy = &partition->consumer->retry;
+    weir_partition_count(partition, retries, 1);
+    note_failure(partition, message);
+    message->attempts++;
+    message->overloads = 0;
+    if (partition->consumer->options->delivery == WEIR_AT_MOST_ONCE) {
+        die(partition, key, WEIR_DLQ_DEAD); /* one attempt: its offset has been committed */
+        return;
+    }
+    uint64_t delay_ms = message->has_delay ? message->delay_ms
+                                           : weir_retry_delay_ms(policy, message->attempts,
+                                                                 weir_worker_random(partition->resident.home));
+    uint64_t failing_ms = (now(partition) - message->first_failed_ns) / MS_NS;
+    if (weir_retry_is_spent(policy, message->attempts, failing_ms, delay_ms))
+        die(partition, key,
+            policy->attempts_max > 0 && message->attempts >= policy->attempts_max ? WEIR_DLQ_ATTEMPTS
+                                                                                  : WEIR_DLQ_DEADLINE);
+    else
+        wait_ms(partition, key, delay_ms);
+}
+
+static void overloaded(struct weir_partition *partition, struct weir_key *key)
+{
+    struct weir_message *message = key->first;
+    weir_partition_count(partition, overloaded, 1);
+    if (message->overloads < UINT16_MAX)
+        message->overloads++;
+    uint64_t delay_ms = message->has_delay ? message->delay_ms
+                                           : weir_retry_delay_ms(&partition->consumer->overloaded, message->overloads,
+                                                                 weir_worker_random(partition->resident.home));
+    /* The downstream's fault, not the message's: the retry deadline stands still for as long as it waits. */
+    if (message->first_failed_ns != 0)
+        message->first_failed_ns += delay_ms * MS_NS;
+    wait_ms(partition, key, delay_ms);
+}
+
+void weir_partition_key_timer(struct weir_timer *timer)
+{
+    struct weir_key *key = WEIR_CONTAINER(timer, struct weir_key, timer);
+    struct weir_partition *partition = key->partition;
+    if (key->state == WEIR_KEY_DYING) {
+        bury(partition, key);
+        return;
+    }
+    ready(partition, key);
+    weir_partition_schedule(partition, key);
+    weir_resident_notify(&partition->resident); /* held messages have become fewer: pulling may go on */
+}
+
+void weir_partition_enforce_held(struct weir_partition *partition)
+{
+    const struct weir_options *options = partition->consumer->options;
+    if (options->held_policy != WEIR_HELD_DEAD || partition->state != WEIR_PARTITION_ACTIVE)
+        return;
+    /* Begin below the bound, so that the intake need not close while dead letters are on their way; what is dying will
+     * make room by itself. */
+    uint64_t start = options->held_messages_max - options->held_messages_max / 8;
+    while (partition->held - partition->held_dying >= start) {
+        struct weir_key *victim = NULL;
+        for (size_t bucket = WEIR_ATTEMPT_BUCKETS; bucket-- > 0 && !victim;)
+            victim = partition->waiting[bucket].first;
+        if (!victim || !*options->dlq_topic || weir_budget_is_spent(&partition->topic->budget, now(partition))) {
+            partition->budget_spent = victim != NULL && *options->dlq_topic;
+            return;
+        }
+        ready(partition, victim);
+        die(partition, victim, WEIR_DLQ_HELD);
+    }
+}
+
+/* ---- what a run said ---- */
+
+/* Act on the outcome of the first message of a READY key. */
+static void act(struct weir_partition *partition, struct weir_key *key, enum weir_outcome outcome)
+{
+    switch (outcome) {
+    case WEIR_ACK:
+    case WEIR_SKIP:
+        if (outcome == WEIR_ACK)
+            weir_partition_count(partition, acked, 1);
+        else
+            weir_partition_count(partition, skipped, 1);
+        partition->successes++;
+        finish_first(partition, key);
+        break;
+    case WEIR_RETRY:
+        retry(partition, key);
+        break;
+    case WEIR_OVERLOADED:
+        overloaded(partition, key);
+        break;
+    case WEIR_DEAD:
+        note_failure(partition, key->first);
+        key->first->attempts++;
+        die(partition, key, WEIR_DLQ_DEAD);
+        break;
+    case WEIR_LATER:
+        key->first->started_later_ns = now(partition);
+        enter_list(partition, key, WEIR_KEY_LATER);
+        break;
+    }
+}
+
+/* One message of a run that came back, whose handle may still be about. The key is READY. */
+static void take_run(struct weir_partition *partition, struct weir_key *key)
+{
+    struct weir_message *message = key->first;
+    enum weir_later_state state = weir_message_later_state(message);
+    if (state == WEIR_LATER_IDLE || (message->outcome != WEIR_LATER && weir_message_close_handle(message))) {
+        act(partition, key, (enum weir_outcome)message->outcome);
+    } else if (message->later_answered) {
+        /* The answer was here before the hand-back. A run that returned something else has the last word. */
+        enum weir_outcome outcome =
+            (enum weir_outcome)(message->outcome == WEIR_LATER ? message->later_outcome : message->outcome);
+        message->later_answered = false;
+        weir_message_renew(message);
+        act(partition, key, outcome);
+    } else {
+        act(partition, key, WEIR_LATER); /* its answer is on the way, or will be */
+    }
+}
+
+static bool is_stale(const struct weir_partition *partition, const struct weir_message *message)
+{
+    return partition->state == WEIR_PARTITION_ENDED || message->epoch != partition->epoch;
+}
+
+void weir_partition_drop_first(struct weir_partition *partition, struct weir_key *key)
+{
+    if (key->count == 1 && key->in_table)
+        weir_key_table_remove(&partition->keys, key); /* its bytes go with the message */
+    struct weir_message *message = weir_key_shift(key);
+    weir_partition_count(partition, stale_dropped, 1);
+    WEIR_CHECK(partition->stragglers > 0);
+    partition->stragglers--;
+    if (weir_message_later_state(message) == WEIR_LATER_ABANDONED) {
+        message->orphan = true;
+        partition->orphans++;
+        return;
+    }
+    weir_partition_free_message(partition, message);
+}
+
+/* Drop the message behind the first. */
+static void drop_second(struct weir_partition *partition, struct weir_key *key)
+{
+    struct weir_message *first = weir_key_shift(key);
+    weir_partition_drop_first(partition, key);
+    first->next = key->first;
+    first->owner = key;
+    key->first = first;
+    if (!key->last)
+        key->last = first;
+    key->count++;
+}
+
+/* A run of an older epoch has come back: its results count no more. The key is READY. */
+static void drop_run(struct weir_partition *partition, struct weir_key *key, uint32_t count)
+{
+    for (; count > 0; count--) {
+        struct weir_message *message = key->first;
+        if (!message->later_answered && weir_message_later_state(message) != WEIR_LATER_IDLE &&
+            (message->outcome == WEIR_LATER || !weir_message_close_handle(message))) {
+            for (; count > 1; count--)
+                drop_second(partition, key);
+            enter_list(partition, key, WEIR_KEY_LATER); /* its holder still reads it */
+            return;
+        }
+        message->later_answered = false;
+        weir_message_renew(message);
+        weir_partition_drop_first(partition, key);
+    }
+}
+
+void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key)
+{
+    WEIR_CHECK(key->state == WEIR_KEY_OUT && key->run_done <= key->run_count && partition->out_count > 0);
+    partition->out_count--;
+    weir_key_move(key, WEIR_KEY_READY);
+    if (is_stale(partition, key->first)) {
+        drop_run(partition, key, key->run_count);
+    } else {
+        for (uint32_t done = key->run_done; done > 0; done--)
+            take_run(partition, key); /* all but the last were acked or skipped, and leave the key READY */
+    }
+    if (partition->state == WEIR_PARTITION_DRAINING)
+        weir_partition_purge(partition, key);
+    else
+        weir_partition_schedule(partition, key);
+}
+
+void weir_partition_take_answer(struct weir_partition *partition, struct weir_message *message)
+{
+    if (message->orphan) {
+        partition->orphans--;
+        message->orphan = false;
+        weir_message_renew(message);
+        weir_partition_free_message(partition, message);
+        return;
+    }
+    struct weir_key *key = message->owner;
+    WEIR_CHECK(key && key->first == message);
+    if (key->state == WEIR_KEY_OUT) {
+        message->later_answered = true; /* the hand-back will see it */
+        return;
+    }
+    if (key->state == WEIR_KEY_DYING) { /* abandoned before: now nobody reads it any more */
+        weir_message_renew(message);
+        if (is_stale(partition, message) && !message->dlq_in_flight) {
+            ready(partition, key);
+            weir_partition_drop_first(partition, key);
+            weir_partition_schedule(partition, key);
+        }
+        return;
+    }
+    weir_partition_leave_list(partition, key);
+    weir_key_move(key, WEIR_KEY_READY);
+    enum weir_outcome outcome =
+        (enum weir_outcome)(message->outcome == WEIR_LATER ? message->later_outcome : message->outcome);
+    weir_message_renew(message);
+    if (is_stale(partition, message))
+        weir_partition_drop_first(partition, key);
+    else
+        act(partition, key, outcome);
+    if (partition->state == WEIR_PARTITION_DRAINING)
+        weir_partition_purge(partition, key);
+    else
+        weir_partition_schedule(partition, key);
+}
+
+/* ---- once a second ---- */
+
+static void check_later(struct weir_partition *partition)
+{
+    const struct weir_options *options = partition->consumer->options;
+    uint64_t limit_ms = options->later_deadline_ms > 0 ? options->later_deadline_ms : options->handler_warn_ms;
+    if (limit_ms == 0)
+        return;
+    unsigned named = 0;
+    for (struct weir_key *key = partition->later.first, *next; key; key = next) {
+        next = key->list_after;
+        struct weir_message *message = key->first;
+        if (now(partition) - message->started_later_ns < limit_ms * MS_NS)
+            return; /* the list is in the order in which they were given out */
+        bool abandon = options->later_deadline_ms > 0 && options->later_policy == WEIR_LATER_ABANDON &&
+                       !is_stale(partition, message) && message->outcome == WEIR_LATER;
+        if (abandon && weir_message_abandon(message)) {
+            weir_partition_leave_list(partition, key);
+            weir_key_move(key, WEIR_KEY_READY);
+            note_failure(partition, message);
+            message->attempts++;
+            die(partition, key, WEIR_DLQ_ABANDONED);
+        } else if (named++ < LATER_WARN_LIMIT) {
+            warn(partition, "given out by WEIR_LATER and not finished for too long", message->offset,
+                 "weir_later_finish() has not been called");
+        }
+    }
+}
+
+/* What waits behind a retry pins fetch responses as well: move it out. */
+static void copy_out_held(struct weir_partition *partition)
+{
+    for (size_t bucket = 0; bucket < WEIR_ATTEMPT_BUCKETS; bucket++) {
+        for (struct weir_key *key = partition->waiting[bucket].first; key; key = key->list_after) {
+            struct weir_message *message = key->first;
+            for (uint32_t count = key->count; count > 0; count--, message = message->next)
+                weir_partition_copy_out(partition, message);
+        }
+    }
+}
+
+void weir_partition_sweep_finish(struct weir_partition *partition)
+{
+    check_later(partition);
+    copy_out_held(partition);
+    weir_partition_enforce_held(partition);
+    if (partition->budget_spent)
+        partition->budget_spent = weir_budget_is_spent(&partition->topic->budget, now(partition));
+}
