@@ -34,11 +34,11 @@ int weir_cli_failure(const struct weir_cli_command *command, const char *text)
     return WEIR_CLI_FAILED;
 }
 
-int weir_cli_finish_output(const struct weir_cli_command *command)
+int weir_cli_finish_output(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return WEIR_CLI_OK;
-    fprintf(stderr, "weir %s: standard output: %s\n", command->name, strerror(errno));
+    fprintf(stderr, "weir: standard output: %s\n", strerror(errno));
     return WEIR_CLI_FAILED;
 }
 
@@ -80,17 +80,28 @@ static int wrong(const struct weir_cli_arguments *arguments, const char *what, c
     return WEIR_CLI_WRONG;
 }
 
-static int unknown_name(const struct weir_cli_arguments *arguments, const char *name)
+const char *weir_cli_nearest(const char *name, const char *const *names)
 {
-    unsigned best_distance = 4;
+    unsigned best_distance = 3;
     const char *best = NULL;
-    for (const struct weir_cli_option *option = arguments->command->options; option->name; option++) {
-        unsigned distance = weir_config_distance(name, option->name, 3);
-        if (distance < best_distance && distance < strlen(option->name)) {
+    for (; *names; names++) {
+        unsigned distance = weir_config_distance(name, *names, 2);
+        if (distance < best_distance && distance < strlen(*names)) {
             best_distance = distance;
-            best = option->name;
+            best = *names;
         }
     }
+    return best;
+}
+
+static int unknown_name(const struct weir_cli_arguments *arguments, const char *name)
+{
+    const char *names[16] = {HELP.name};
+    size_t count = 1;
+    for (const struct weir_cli_option *option = arguments->command->options; option->name; option++)
+        if (count + 1 < sizeof names / sizeof names[0])
+            names[count++] = option->name;
+    const char *best = weir_cli_nearest(name, names);
     if (best)
         weir_cli_usage_error(arguments->command, "there is no option --%s; did you mean --%s?", name, best);
     else

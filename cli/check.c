@@ -34,7 +34,7 @@ static int check(struct weir_cli_settings *settings)
     printf("right: group %s, topics %s, %u workers\n", weir_config_get(settings->config, "group.id"),
            weir_config_get(settings->config, "weir.topics"), weir_consumer_workers(consumer));
     weir_consumer_destroy(consumer);
-    return weir_cli_finish_output(&weir_cli_check_command);
+    return weir_cli_finish_output();
 }
 
 static int read_arguments(struct weir_cli_settings *settings, int argc, char **argv)
@@ -50,7 +50,7 @@ static int read_arguments(struct weir_cli_settings *settings, int argc, char **a
             weir_cli_settings_file(settings, arguments.value);
             break;
         case WEIR_CLI_HELP:
-            return weir_cli_finish_output(&weir_cli_check_command);
+            return weir_cli_finish_output();
         case WEIR_CLI_WRONG:
             return WEIR_CLI_USAGE;
         case WEIR_CLI_END:

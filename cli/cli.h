@@ -62,6 +62,9 @@ int weir_cli_failure(const struct weir_cli_command *command, const char *text);
 
 /** WEIR_CLI_OK, or WEIR_CLI_FAILED with a sentence if standard output could not be written. For the end of a command.
  */
-int weir_cli_finish_output(const struct weir_cli_command *command);
+int weir_cli_finish_output(void);
+
+/** The name that a misspelt one was meant to be, or NULL; `names` ends with NULL. */
+const char *weir_cli_nearest(const char *name, const char *const *names);
 
 #endif

@@ -20,7 +20,7 @@ static int write_page(const char *name)
     for (size_t index = 0; index < sizeof PAGES / sizeof PAGES[0]; index++) {
         if (strcmp(PAGES[index].name, name) == 0) {
             PAGES[index].write(stdout);
-            return weir_cli_finish_output(&weir_cli_docs_command);
+            return weir_cli_finish_output();
         }
     }
     return weir_cli_usage_error(&weir_cli_docs_command, "there is no page %s: the pages are options and errors", name);
@@ -40,7 +40,7 @@ static int run(int argc, char **argv)
             page = arguments.value;
             break;
         case WEIR_CLI_HELP:
-            return weir_cli_finish_output(&weir_cli_docs_command);
+            return weir_cli_finish_output();
         case WEIR_CLI_WRONG:
             return WEIR_CLI_USAGE;
         case WEIR_CLI_END:

@@ -114,7 +114,7 @@ static int read_arguments(struct job *job, int argc, char **argv)
         case WEIR_CLI_OPERAND:
             return weir_cli_usage_error(&weir_cli_run_command, "takes options only, but there is %s", arguments.value);
         case WEIR_CLI_HELP:
-            return weir_cli_finish_output(&weir_cli_run_command);
+            return weir_cli_finish_output();
         case WEIR_CLI_WRONG:
             return WEIR_CLI_USAGE;
         case WEIR_CLI_END:

@@ -1,30 +1,19 @@
 /*
  * The `weir` command: finds the command by its name. Thread: main.
  */
-#include "actors/config_table.h"
 #include "cli/cli.h"
-#ifdef WEIR_CLI_DEMO
 #include "cli/demo.h"
-#endif
 #include <stdio.h>
 #include <string.h>
 
-#ifdef WEIR_CLI_DEMO
 static const struct weir_cli_command DEMO = {
     .name = "demo",
     .summary = "Weir beside a poll loop, on a Kafka that is built in: nothing to install or start.",
     .run = weir_cli_demo,
 };
-#endif
 
 static const struct weir_cli_command *const COMMANDS[] = {
-    &weir_cli_run_command,
-#ifdef WEIR_CLI_DEMO
-    &DEMO,
-#endif
-    &weir_cli_check_command,
-    &weir_cli_options_command,
-    &weir_cli_docs_command,
+    &weir_cli_run_command, &DEMO, &weir_cli_check_command, &weir_cli_options_command, &weir_cli_docs_command,
 };
 
 enum { COMMAND_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
@@ -53,23 +42,26 @@ static const struct weir_cli_command *find_command(const char *name)
 
 static int unknown_command(const char *name)
 {
-    const char *best = NULL;
-    unsigned best_distance = 3;
-    for (size_t index = 0; index < COMMAND_COUNT; index++) {
-        unsigned distance = weir_config_distance(name, COMMANDS[index]->name, 2);
-        if (distance < best_distance) {
-            best_distance = distance;
-            best = COMMANDS[index]->name;
-        }
-    }
-    return best ? weir_cli_usage_error(NULL, "there is no command %s; did you mean %s?", name, best)
-                : weir_cli_usage_error(NULL, "there is no command %s", name);
+    const char *names[COMMAND_COUNT + 2] = {"help"};
+    for (size_t index = 0; index < COMMAND_COUNT; index++)
+        names[index + 1] = COMMANDS[index]->name;
+    const char *nearest = weir_cli_nearest(name, names);
+    return nearest ? weir_cli_usage_error(NULL, "there is no command %s; did you mean %s?", name, nearest)
+                   : weir_cli_usage_error(NULL, "there is no command %s", name);
+}
+
+static int unknown_option(const char *name)
+{
+    static const char *const NAMES[] = {"--help", "--version", NULL};
+    const char *nearest = weir_cli_nearest(name, NAMES);
+    return nearest ? weir_cli_usage_error(NULL, "there is no option %s; did you mean %s?", name, nearest)
+                   : weir_cli_usage_error(NULL, "there is no option %s", name);
 }
 
 static int print_version(void)
 {
     printf("weir %s (librdkafka %s)\n", weir_version(), weir_librdkafka_version());
-    return fflush(stdout) == 0 ? WEIR_CLI_OK : WEIR_CLI_FAILED;
+    return weir_cli_finish_output();
 }
 
 static int dispatch(int argc, char **argv)
@@ -81,10 +73,10 @@ static int dispatch(int argc, char **argv)
 /* `weir help COMMAND` is `weir COMMAND --help`. */
 static int give_help(int argc, char **argv)
 {
-    if (argc > 1)
+    if (argc > 1 && argv[1][0] != '-')
         return dispatch(2, (char *[]){argv[1], (char[]){"--help"}, NULL});
     print_help();
-    return fflush(stdout) == 0 ? WEIR_CLI_OK : WEIR_CLI_FAILED;
+    return weir_cli_finish_output();
 }
 
 static bool is_one_of(const char *word, const char *long_name, const char *letter)
@@ -101,6 +93,6 @@ int main(int argc, char **argv)
     if (is_one_of(argv[1], "--help", "-h") || strcmp(argv[1], "help") == 0)
         return give_help(argc - 1, argv + 1);
     if (argv[1][0] == '-')
-        return weir_cli_usage_error(NULL, "there is no option %s", argv[1]);
+        return unknown_option(argv[1]);
     return dispatch(argc - 1, argv + 1);
 }
