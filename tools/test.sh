@@ -7,6 +7,17 @@
 test_suites_all=(unit scenario sim install examples asan tsan valgrind fuzz broker)
 test_filter=
 test_names=() test_passed=() test_failed=() test_seconds=()
+test_group= # of the suite that runs
+test_kafka= # name of the cluster that this run has started
+
+# On any exit: end what runs, in whole, and Kafka.
+test_cleanup() {
+    if [ -n "$test_group" ] && kill -s TERM -- "-$test_group" 2>/dev/null; then
+        sleep 0.5 # the plain runner ends its tests; Criterion takes no notice
+        kill -s KILL -- "-$test_group" 2>/dev/null || true
+    fi
+    [ -z "$test_kafka" ] || "$root/dev" kafka --name "$test_kafka" stop
+}
 
 # "PASSED FAILED" from a runner's output: the plain runner's last line, Criterion's synthesis, or meson's summary.
 totals_in() { # LOG
@@ -21,13 +32,18 @@ totals_in() { # LOG
         END { print passed + 0, failed + 0 }'
 }
 
-# Run one suite and keep its totals. Never fails: test_summary() does.
+# Run one suite, in a process group of its own, and keep its totals. Never fails: test_summary() does.
 run_suite() { # NAME COMMAND...
     local name=$1 log=$logs/test-${1//\//-}.log status=0 begin=$SECONDS passed failed
     shift
     mkdir -p "$logs"
     say "[$(elapsed)] running $name"
-    "$@" >"$log" 2>&1 </dev/null || status=$?
+    set -m
+    "$@" >"$log" 2>&1 </dev/null &
+    test_group=$!
+    set +m
+    wait "$test_group" || status=$?
+    test_group=
     read -r passed failed <<<"$(totals_in "$log")"
     if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
         echo "dev: $name ended with status $status" >>"$log"
@@ -155,20 +171,18 @@ run_fuzzers() { # FUZZER...
 }
 
 suite_broker() {
-    local name=test-$$
     built broker build_normal broker || return 0
-    need_packages kafka
     say "[$(elapsed)] starting Kafka"
-    if ! WEIR_TEST_BOOTSTRAP=$("$root/dev" kafka start --name "$name" --owner $$); then
+    test_kafka=test-$$
+    if ! WEIR_TEST_BOOTSTRAP=$("$root/dev" kafka --name "$test_kafka" start --owner $$); then
         keep_totals broker 0 1 0
         return
     fi
-    # shellcheck disable=SC2064 # the name of now
-    trap "'$root/dev' kafka --name $name stop" EXIT
-    export WEIR_TEST_BOOTSTRAP WEIR_TEST_KAFKA="$root/dev kafka" WEIR_TEST_KAFKA_CONTROL="$root/dev kafka --name $name"
+    export WEIR_TEST_BOOTSTRAP WEIR_TEST_KAFKA="$root/dev kafka"
+    export WEIR_TEST_KAFKA_CONTROL="$WEIR_TEST_KAFKA --name $test_kafka"
     run_suite broker run_broker
-    "$root/dev" kafka --name "$name" stop
-    trap - EXIT
+    "$root/dev" kafka --name "$test_kafka" stop
+    test_kafka=
 }
 
 # One at a time: some act on the broker that all share.
@@ -203,6 +217,7 @@ test_main() {
     done
     [ ${#suites[@]} -gt 0 ] || suites=("${test_suites_all[@]}")
     need_packages build test
+    trap test_cleanup EXIT
     for suite in "${suites[@]}"; do
         case $suite in
         unit | scenario | sim) suite_of_normal_build "$suite" ;;
