@@ -206,15 +206,11 @@ static int compare(const void *key, const void *element)
     return offset < other ? -1 : offset > other;
 }
 
-/* The witness where there is one. One that is not finished would make readers refuse the map. */
-static const struct weir_map_witness *witness_of(const struct weir_map_witness *witness, int64_t floor,
-                                                 const struct weir_map_offset *unfinished, size_t count)
+/* A witness at the floor, or one that is not finished, proves nothing, and readers would refuse the map. */
+static bool is_witness(const struct weir_map_witness *witness, int64_t floor, const struct weir_map_offset *unfinished,
+                       size_t count)
 {
-    if (!witness || witness->offset < 0)
-        return NULL;
-    WEIR_CHECK(witness->offset > floor);
-    WEIR_CHECK(!bsearch(&witness->offset, unfinished, count, sizeof *unfinished, compare));
-    return witness;
+    return witness->offset > floor && !bsearch(&witness->offset, unfinished, count, sizeof *unfinished, compare);
 }
 
 size_t weir_map_encode(int64_t floor, int64_t next, const struct weir_map_offset *unfinished, size_t count,
@@ -229,7 +225,10 @@ size_t weir_map_encode(int64_t floor, int64_t next, const struct weir_map_offset
     if (count == 0 || (uint64_t)count == (uint64_t)(next - floor))
         return 0; /* nothing above the floor is finished: the committed offset says it all */
     WEIR_CHECK(unfinished[0].offset == floor && unfinished[count - 1].offset < next);
-    witness = witness_of(witness, floor, unfinished, count);
+    if (witness && witness->offset < 0)
+        witness = NULL;
+    if (witness && !is_witness(witness, floor, unfinished, count))
+        return 0;
     if (count > WEIR_MAP_COUNT_MAX) {
         next = unfinished[WEIR_MAP_COUNT_MAX].offset;
         count = WEIR_MAP_COUNT_MAX;

@@ -47,8 +47,8 @@ struct weir_map_offset {
  *
  * unfinished:  strictly ascending, all >= floor; the first is the floor unless all is finished.
  * next:        one past the last offset that the list speaks about; next >= floor.
- * witness:     NULL or offset -1: none. It must be finished; a map cut before it would speak of holes only and is not
- *              written.
+ * witness:     NULL or offset -1: none. One that is not finished, or not above the floor, proves nothing, and no map is
+ *              written; nor is one that would have to end before it, which speaks of holes only.
  * text:        gets the map, NUL-terminated, at most size_max - 1 characters; size_max 0..WEIR_MAP_SIZE_MAX.
  * end:         gets how far it speaks: offsets >= end are "not pulled" to a reader.
  *

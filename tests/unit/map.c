@@ -234,6 +234,22 @@ Test(map, is_not_written_where_it_would_speak_of_holes_only)
     cr_assert_str_eq(text, "");
 }
 
+Test(map, is_not_written_with_a_witness_that_proves_nothing)
+{
+    const struct weir_map_offset unfinished[] = {{100, 0}, {103, 0}};
+    char text[256];
+    int64_t end;
+    static const int64_t wrong[] = {0, 99, 100, 103, 110, 111};
+    for (size_t index = 0; index < sizeof wrong / sizeof *wrong; index++) {
+        const struct weir_map_witness witness = {.offset = wrong[index], .checksum = 1};
+        cr_assert_eq(weir_map_encode(100, 110, unfinished, 2, &here, &witness, text, sizeof text, &end), 0);
+        cr_assert_eq(end, 100);
+        cr_assert_str_eq(text, "");
+    }
+    const struct weir_map_witness last = {.offset = 109, .checksum = 1};
+    cr_assert_gt(weir_map_encode(100, 110, unfinished, 2, &here, &last, text, sizeof text, &end), 0);
+}
+
 Test(map, belongs_to_one_floor_and_one_log)
 {
     const struct weir_map_offset unfinished[] = {{100, 0}, {120, 0}};
