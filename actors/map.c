@@ -241,8 +241,7 @@ size_t weir_map_encode(int64_t floor, int64_t next, const struct weir_map_offset
     }
     struct cursor cursor = {&writer, unfinished, count, 1, floor + 1, next};
     int64_t reach = list_all(&cursor);
-    /* Cut so short that it speaks of no finished offset, or of holes only: the witness is the lowest finished message.
-     */
+    /* Cut so short that it speaks of no finished offset, or, below the witness, of holes only. */
     if ((uint64_t)(reach - floor) == cursor.index || (witness && witness->offset >= reach)) {
         text[0] = '\0';
         return 0;
