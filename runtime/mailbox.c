@@ -10,8 +10,7 @@
  */
 #include "runtime/mailbox.h"
 #include "runtime/check.h"
-#include "runtime/tsan.h"
-#include <ck_stack.h>
+#include "runtime/stack.h"
 #include <weir/error.h>
 
 _Static_assert(offsetof(struct weir_mail, next) == offsetof(ck_stack_entry_t, next), "a mail begins as a stack entry");
@@ -36,9 +35,7 @@ void weir_mailbox_init(struct weir_mailbox *mailbox, uint32_t messages_max, uint
 
 static void push(struct weir_mailbox *mailbox, struct weir_mail *mail)
 {
-    WEIR_TSAN_RELEASE(mailbox);
-    ck_pr_fence_release(); /* with the acquire in take: the mail's content is seen, and was read last before */
-    ck_stack_push_upmc(stack_of(mailbox), (ck_stack_entry_t *)(void *)mail);
+    weir_stack_push(stack_of(mailbox), (ck_stack_entry_t *)(void *)mail);
 }
 
 void weir_mailbox_send(struct weir_mailbox *mailbox, struct weir_mail *mail)
@@ -47,7 +44,7 @@ void weir_mailbox_send(struct weir_mailbox *mailbox, struct weir_mail *mail)
     push(mailbox, mail);
 }
 
-/* Add to a bounded counter unless that would pass the bound; `force` lets a first addition through. */
+/* Count the bytes unless they pass the bound; those of the first always fit. */
 static bool try_add_bytes(struct weir_mailbox *mailbox, uint64_t size)
 {
     uint64_t bytes = atomic_load_explicit(&mailbox->bytes, memory_order_relaxed);
@@ -85,19 +82,7 @@ int weir_mailbox_try_send(struct weir_mailbox *mailbox, struct weir_mail *mail)
 
 struct weir_mail *weir_mailbox_take(struct weir_mailbox *mailbox)
 {
-    if (weir_mailbox_is_empty(mailbox))
-        return NULL;
-    ck_stack_entry_t *newest = ck_stack_batch_pop_upmc(stack_of(mailbox));
-    ck_pr_fence_acquire(); /* with the release in push */
-    WEIR_TSAN_ACQUIRE(mailbox);
-    struct weir_mail *oldest = NULL, *mail = (struct weir_mail *)(void *)newest;
-    while (mail) {
-        struct weir_mail *next = mail->next;
-        mail->next = oldest;
-        oldest = mail;
-        mail = next;
-    }
-    return oldest;
+    return (struct weir_mail *)(void *)weir_stack_take(stack_of(mailbox));
 }
 
 void weir_mailbox_release(struct weir_mailbox *mailbox, const struct weir_mail *mail)
@@ -114,5 +99,5 @@ void weir_mailbox_release(struct weir_mailbox *mailbox, const struct weir_mail *
 
 bool weir_mailbox_is_empty(const struct weir_mailbox *mailbox)
 {
-    return ck_pr_load_ptr(&mailbox->stack) == NULL;
+    return weir_stack_is_empty(stack_of(mailbox));
 }

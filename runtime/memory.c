@@ -43,6 +43,8 @@ void *weir_memory_allocate(size_t size)
 
 void *weir_memory_allocate_zeroed(size_t count, size_t size)
 {
+    if (size > 0 && count > SIZE_MAX / size) /* here, because a sanitizer's calloc would end the process */
+        return NULL;
     return is_chosen_to_fail() ? NULL : calloc(count ? count : 1, size ? size : 1);
 }
 

@@ -227,19 +227,21 @@ static uint64_t next_ns(const struct weir_simulation *simulation, const struct w
     return due_ns > worker->stalled_until_ns ? due_ns : worker->stalled_until_ns;
 }
 
-/* Move time to where something can happen; false if nothing ever will. */
-static bool jump(struct weir_simulation *simulation)
+/* When something can happen next, given that nothing can now; UINT64_MAX: never. */
+static uint64_t next_of_all_ns(const struct weir_simulation *simulation)
 {
-    uint64_t to_ns = weir_timers_next_due_ns(&simulation->events);
+    uint64_t due_ns = weir_timers_next_due_ns(&simulation->events);
     for (struct weir_system *system = simulation->systems; system; system = system->next)
         for (unsigned i = 0; i < system->worker_count && !system->is_crashed; i++)
-            to_ns = earlier(to_ns, next_ns(simulation, system->workers[i]));
-    if (to_ns == UINT64_MAX)
-        return false;
+            due_ns = earlier(due_ns, next_ns(simulation, system->workers[i]));
+    return due_ns;
+}
+
+static void jump(struct weir_simulation *simulation, uint64_t to_ns)
+{
     WEIR_CHECK(to_ns > simulation->now_ns); /* S2, and that is_ready and next_ns agree */
     simulation->now_ns = to_ns;
     mix(simulation, to_ns);
-    return true;
 }
 
 /* ---- steps ---- */
@@ -256,12 +258,10 @@ static void step_worker(struct weir_simulation *simulation, struct weir_worker *
         simulation->now_ns += weir_random_below(&simulation->random, simulation->step_ns_max + 1);
 }
 
-static bool run_one(struct weir_simulation *simulation)
+/* Run what was chosen of `count` places, and the observer. */
+static void run_choice(struct weir_simulation *simulation, uint64_t count)
 {
     struct place place = {NULL, 0};
-    uint64_t count = scan(simulation, UINT64_MAX, &place);
-    if (count == 0)
-        return jump(simulation);
     scan(simulation, weir_random_below(&simulation->random, count), &place);
     mix(simulation, simulation->now_ns);
     mix(simulation, place.worker ? (place.system_number + 1) << 16 | place.worker->number : 0);
@@ -269,27 +269,39 @@ static bool run_one(struct weir_simulation *simulation)
         step_worker(simulation, place.worker);
     else
         weir_timers_expire(&simulation->events, simulation->now_ns, EVENTS_PER_STEP);
-    return true;
 }
 
-bool weir_simulation_step(struct weir_simulation *simulation)
+/* A step, an event, or a jump in time that ends at `end_ns` at the latest; false where nothing is left before it. */
+static bool step_until(struct weir_simulation *simulation, uint64_t end_ns)
 {
-    if (!run_one(simulation))
-        return false;
+    struct place unused;
+    uint64_t count = scan(simulation, UINT64_MAX, &unused);
+    if (count == 0) {
+        uint64_t to_ns = next_of_all_ns(simulation);
+        if (to_ns == UINT64_MAX || simulation->now_ns >= end_ns)
+            return false;
+        jump(simulation, earlier(to_ns, end_ns));
+    } else {
+        run_choice(simulation, count);
+    }
     simulation->steps++;
     if (simulation->observer)
         simulation->observer(simulation->observer_argument);
     return true;
 }
 
+bool weir_simulation_step(struct weir_simulation *simulation)
+{
+    return step_until(simulation, UINT64_MAX);
+}
+
 bool weir_simulation_run(struct weir_simulation *simulation, uint64_t duration_ns, bool (*done)(void *argument),
                          void *argument)
 {
-    uint64_t end_ns = simulation->now_ns + duration_ns;
-    while (!done || !done(argument)) {
-        if (simulation->now_ns > end_ns || !weir_simulation_step(simulation))
+    uint64_t end_ns = duration_ns > UINT64_MAX - simulation->now_ns ? UINT64_MAX : simulation->now_ns + duration_ns;
+    while (!done || !done(argument))
+        if (simulation->now_ns > end_ns || !step_until(simulation, end_ns))
             return false;
-    }
     return true;
 }
 

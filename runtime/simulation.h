@@ -36,7 +36,8 @@ void weir_simulation_observe(struct weir_simulation *simulation, weir_simulation
 /** Run one step or one event, or jump in time. False when there is nothing left to do and nothing to wait for. */
 bool weir_simulation_step(struct weir_simulation *simulation);
 
-/** Step until `done(argument)`, or `duration_ns` of virtual time has passed, or nothing is left. True if done. */
+/** Step until `done(argument)`, or `duration_ns` of virtual time has passed, or nothing is left. True if done; `done`
+ *  NULL: never. What is due at the very end still runs; time does not jump past it. */
 bool weir_simulation_run(struct weir_simulation *simulation, uint64_t duration_ns, bool (*done)(void *argument),
                          void *argument);
 
@@ -48,7 +49,7 @@ void weir_simulation_set_step_time(struct weir_simulation *simulation, uint64_t 
  */
 void weir_simulation_stall(struct weir_simulation *simulation, struct weir_worker *worker, uint64_t duration_ns);
 
-/** Virtual time goes on by `duration_ns`: for a turn that takes time. */
+/** Virtual time goes on by `duration_ns`: for a turn that takes time. Nobody else runs meanwhile. */
 void weir_simulation_advance(struct weir_simulation *simulation, uint64_t duration_ns);
 
 uint64_t weir_simulation_now_ns(const struct weir_simulation *simulation);

@@ -192,6 +192,7 @@ static void on_watchdog(struct weir_timer *timer)
 
 /* ---- loops ---- */
 
+/* What libuv reports is handled; where one of its own small tables cannot grow it ends the process by itself. */
 static int open_loop(struct weir_worker *worker, struct weir_error *error)
 {
     int result = uv_loop_init(&worker->loop);
@@ -257,8 +258,11 @@ static bool close_loop(struct weir_worker *worker)
 {
     uv_close((uv_handle_t *)&worker->wake_up, NULL);
     uv_close((uv_handle_t *)&worker->alarm, NULL);
-    uv_run(&worker->loop, UV_RUN_NOWAIT);
-    int result = uv_loop_close(&worker->loop);
+    int result = UV_EBUSY;
+    for (int i = 0; i < 2 && result != 0; i++) { /* twice: a user's uv_stop() may have ended the first */
+        uv_run(&worker->loop, UV_RUN_NOWAIT);
+        result = uv_loop_close(&worker->loop);
+    }
     if (result == 0)
         return true;
     weir_log(
@@ -298,6 +302,18 @@ static int start_threads(struct weir_system *system)
     return 0;
 }
 
+/* Block signals in the threads to be started, which inherit the mask: they go to the program's own threads. Not those
+ * that a thread brings on itself, which would kill without the program's crash handler, nor the profiler's. */
+static void block_signals(sigset_t *before)
+{
+    static const int kept[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF};
+    sigset_t blocked;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < WEIR_COUNT(kept); i++)
+        sigdelset(&blocked, kept[i]);
+    pthread_sigmask(SIG_BLOCK, &blocked, before);
+}
+
 int weir_system_start(struct weir_system *system, struct weir_error *error)
 {
     if (system->was_started)
@@ -306,9 +322,8 @@ int weir_system_start(struct weir_system *system, struct weir_error *error)
     struct weir_worker *control = system->workers[WEIR_WORKER_CONTROL];
     weir_timer_init(&system->watchdog, on_watchdog);
     weir_timers_arm(&control->timers, &system->watchdog, weir_worker_now_ns(control));
-    sigset_t all, before;
-    sigfillset(&all); /* threads inherit it: signals go to the program's own threads */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    block_signals(&before);
     int result = start_threads(system);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (result == 0)

@@ -18,7 +18,8 @@
  *  Errors: NULL with `error`. */
 struct weir_system *weir_system_create(unsigned workers, const struct weir_seam *seam, struct weir_error *error);
 
-/** Start a thread a worker; signals are blocked in all of them. Errors: WEIR_SYSTEM, and none is left running. */
+/** Start a thread a worker; signals but those of faults are blocked in all of them. Once. Errors: WEIR_STATE,
+ * WEIR_SYSTEM, and none is left running. */
 int weir_system_start(struct weir_system *system, struct weir_error *error);
 
 /** End the threads after the step each is in, and join them. What is queued stays queued. Uv handles that users left

@@ -60,9 +60,7 @@ static void schedule(struct weir_worker *home, struct weir_resident *resident)
         weir_actor_list_append(&home->residents, &resident->actor);
         return;
     }
-    WEIR_TSAN_RELEASE(&home->inbox);
-    ck_pr_fence_release(); /* with the acquire in take_inbox */
-    ck_stack_push_upmc(&home->inbox, (ck_stack_entry_t *)(void *)resident);
+    weir_stack_push(&home->inbox, (ck_stack_entry_t *)(void *)resident);
     ck_pr_fence_atomic_load(); /* between the push and reading `sleeping`; with the exchange in sleep_in_loop */
     weir_worker_wake(home);
 }
@@ -196,7 +194,7 @@ struct weir_system *weir_worker_system(const struct weir_worker *worker)
 
 bool weir_worker_has_own_work(const struct weir_worker *worker)
 {
-    return worker->residents.count > 0 || ck_pr_load_ptr(&worker->inbox.head) != NULL ||
+    return worker->residents.count > 0 || !weir_stack_is_empty(&worker->inbox) ||
            !weir_run_queue_is_empty(&worker->queue);
 }
 
@@ -232,22 +230,11 @@ static void end_turns(struct weir_worker *worker)
 
 static void take_inbox(struct weir_worker *worker)
 {
-    if (ck_pr_load_ptr(&worker->inbox.head) == NULL)
-        return;
-    ck_stack_entry_t *newest = ck_stack_batch_pop_upmc(&worker->inbox);
-    ck_pr_fence_acquire(); /* with the release in schedule */
-    WEIR_TSAN_ACQUIRE(&worker->inbox);
-    struct weir_actor *oldest = NULL, *actor = (struct weir_actor *)(void *)newest;
+    struct weir_actor *actor = (struct weir_actor *)(void *)weir_stack_take(&worker->inbox);
     while (actor) {
         struct weir_actor *next = actor->next;
-        actor->next = oldest;
-        oldest = actor;
+        weir_actor_list_append(&worker->residents, actor);
         actor = next;
-    }
-    while (oldest) {
-        struct weir_actor *next = oldest->next;
-        weir_actor_list_append(&worker->residents, oldest);
-        oldest = next;
     }
 }
 

@@ -7,8 +7,8 @@
 #define WEIR_RUNTIME_WORKER_INTERNAL_H
 
 #include "runtime/run_queue.h"
+#include "runtime/stack.h"
 #include "runtime/system.h"
-#include <ck_stack.h>
 #include <pthread.h>
 #include <uv.h>
 
