@@ -49,6 +49,10 @@ struct weir_config *weir_config_copy(const struct weir_config *config);
  */
 int weir_config_finish(struct weir_config *config, struct weir_error *error);
 
+/** Is there a broker to connect to: bootstrap.servers, its older name, or librdkafka's mock cluster? WEIR_INVALID if
+ * not. Apart from weir_config_finish() because a consumer on an in-memory Kafka needs none. */
+int weir_config_check_brokers(const struct weir_config *config, struct weir_error *error);
+
 /** librdkafka's properties in the order set: name and value number `index`, false when there are no more. Lent.
  *  auto.offset.reset is not among them: see weir_config_reset_policy(). */
 bool weir_config_kafka_at(const struct weir_config *config, size_t index, const char **name, const char **value);

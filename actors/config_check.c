@@ -202,6 +202,17 @@ static int check_present(const struct weir_config *config, struct weir_error *er
     return 0;
 }
 
+int weir_config_check_brokers(const struct weir_config *config, struct weir_error *error)
+{
+    static const char *const NAMES[] = {"bootstrap.servers", "metadata.broker.list", "test.mock.num.brokers"};
+    for (size_t index = 0; index < WEIR_COUNT(NAMES); index++) {
+        const char *value = weir_config_kafka_get(config, NAMES[index]);
+        if (value && value[0] != '\0')
+            return 0;
+    }
+    return weir_error_set(error, WEIR_INVALID, "bootstrap.servers is not set: name a broker or more, as host:port");
+}
+
 static int check_later(const struct weir_config *config, struct weir_error *error)
 {
     if (config->options.later_policy != WEIR_LATER_ABANDON)

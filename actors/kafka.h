@@ -189,15 +189,19 @@ struct weir_kafka {
 
 /* ---- librdkafka's properties, kafka_property.c ---- */
 
+struct weir_config;
+
 /** Would librdkafka take this value? Else WEIR_INVALID with its words, or the nearest name for an unknown one. Secrets
  *  are left out. Thread: any. */
 int weir_kafka_check_property(const char *name, const char *value, struct weir_error *error);
 
+/** Would librdkafka build both clients from a finished configuration? Finds what it only checks between properties, and
+ *  files it cannot read. WEIR_KAFKA with its words. Connects to nothing. Thread: any. Blocks: some milliseconds. */
+int weir_kafka_check_config(const struct weir_config *config, struct weir_error *error);
+
 const char *weir_kafka_library_version(void); /* of the librdkafka that runs. Static. */
 
 /* ---- the real one ---- */
-
-struct weir_config;
 
 /* Build the two clients from the configuration (weir_config_kafka_*), without connecting. NULL with `error`. */
 struct weir_kafka *weir_kafka_librdkafka_create(const struct weir_config *config, struct weir_error *error);

@@ -1,7 +1,7 @@
 /*
  * librdkafka's opinion of a single property, asked of a scratch configuration that is thrown away.
  *
- * Thread: any. No client is made, nothing is connected.
+ * Thread: any. No client is made, nothing is connected. All properties together: kafka_check.c.
  */
 #include "actors/config_table.h"
 #include "actors/kafka.h"

@@ -2,6 +2,7 @@
  * `weir run`: a consumer with a built-in handler, to look into a topic or to try limits with. Thread: main.
  */
 #include "cli/run.h"
+#include "actors/config.h"
 #include "cli/settings.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -42,6 +43,8 @@ static int close_report(const struct job *job, int code, const struct weir_error
 static int consume(struct job *job)
 {
     struct weir_error error;
+    if (weir_config_check_brokers(job->settings.config, &error) != 0)
+        return weir_cli_failure(&weir_cli_run_command, error.text);
     struct weir_consumer *consumer =
         weir_consumer_create(job->settings.config, job->handler.call, &job->handler, &error);
     if (!consumer)
