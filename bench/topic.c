@@ -1,0 +1,143 @@
+/*
+ * Topics for benches: made and filled once, recognised by their log ends afterwards.
+ *
+ * A message's key is "k" and a number, its value is filler. Partitions are dealt out by key, evenly.
+ */
+#include "bench/common.h"
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REQUEST_MS 10000
+
+rd_kafka_conf_t *weir_bench_conf(const char *const (*properties)[2])
+{
+    char words[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    for (; (*properties)[0]; properties++)
+        if (rd_kafka_conf_set(conf, (*properties)[0], (*properties)[1], words, sizeof words) != RD_KAFKA_CONF_OK)
+            weir_bench_die("%s=%s: %s", (*properties)[0], (*properties)[1], words);
+    return conf;
+}
+
+static rd_kafka_t *producer(const char *bootstrap)
+{
+    const char *const properties[][2] = {
+        {"bootstrap.servers", bootstrap},
+        {"compression.type", "none"},
+        {"linger.ms", "50"},
+        {"batch.size", "1000000"},
+        {"acks", "1"},
+        {"queue.buffering.max.messages", "200000"},
+        {"queue.buffering.max.kbytes", "131072"},
+        {"log_level", "3"},
+        {NULL, NULL},
+    };
+    char words[256];
+    rd_kafka_conf_t *conf = weir_bench_conf(properties);
+    rd_kafka_t *client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, words, sizeof words);
+    if (!client)
+        weir_bench_die("no producer: %s", words);
+    return client;
+}
+
+/* Messages that the topic holds, or -1 where it does not exist. */
+static int64_t messages_in(rd_kafka_t *client, const struct weir_bench_topic *topic)
+{
+    int64_t sum = 0;
+    for (int32_t partition = 0; partition < topic->partitions; partition++) {
+        int64_t low, high;
+        if (rd_kafka_query_watermark_offsets(client, topic->name, partition, &low, &high, REQUEST_MS))
+            return -1;
+        sum += high - low;
+    }
+    return sum;
+}
+
+static bool exists(rd_kafka_t *client, const struct weir_bench_topic *topic)
+{
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_resp_err_t fault = rd_kafka_metadata(client, 1, NULL, &metadata, REQUEST_MS);
+    if (fault)
+        weir_bench_die("no broker answers: %s", rd_kafka_err2str(fault));
+    bool found = false;
+    for (int i = 0; i < metadata->topic_cnt; i++)
+        found = found || (strcmp(metadata->topics[i].topic, topic->name) == 0 &&
+                          metadata->topics[i].partition_cnt == topic->partitions);
+    rd_kafka_metadata_destroy(metadata);
+    return found;
+}
+
+static void create(rd_kafka_t *client, const struct weir_bench_topic *topic)
+{
+    char words[256];
+    rd_kafka_NewTopic_t *request = rd_kafka_NewTopic_new(topic->name, topic->partitions, 1, words, sizeof words);
+    if (!request)
+        weir_bench_die("topic %s: %s", topic->name, words);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    rd_kafka_CreateTopics(client, &request, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, REQUEST_MS);
+    const rd_kafka_CreateTopics_result_t *result = event ? rd_kafka_event_CreateTopics_result(event) : NULL;
+    if (!result)
+        weir_bench_die("topic %s could not be created: no answer", topic->name);
+    size_t count;
+    const rd_kafka_topic_result_t *const *topics = rd_kafka_CreateTopics_result_topics(result, &count);
+    if (count != 1 || rd_kafka_topic_result_error(topics[0]))
+        weir_bench_die("topic %s could not be created: %s", topic->name,
+                       count == 1 ? rd_kafka_topic_result_error_string(topics[0]) : "no result");
+    rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_NewTopic_destroy(request);
+}
+
+static void send_one(rd_kafka_t *client, const struct weir_bench_topic *topic, uint64_t number, char *value)
+{
+    char key[24];
+    uint64_t key_number = topic->keys ? weir_bench_mix(1, number) % topic->keys : number;
+    int key_size = snprintf(key, sizeof key, "k%llu", (unsigned long long)key_number);
+    int32_t partition = (int32_t)(key_number % (uint64_t)topic->partitions);
+    rd_kafka_resp_err_t fault;
+    do {
+        fault = rd_kafka_producev(client, RD_KAFKA_V_TOPIC(topic->name), RD_KAFKA_V_PARTITION(partition),
+                                  RD_KAFKA_V_KEY(key, (size_t)key_size), RD_KAFKA_V_VALUE(value, topic->value_size),
+                                  RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
+        if (fault == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+            rd_kafka_poll(client, 10);
+    } while (fault == RD_KAFKA_RESP_ERR__QUEUE_FULL);
+    if (fault)
+        weir_bench_die("topic %s: %s", topic->name, rd_kafka_err2str(fault));
+}
+
+static void fill(rd_kafka_t *client, const struct weir_bench_topic *topic)
+{
+    char *value = malloc(topic->value_size);
+    if (!value)
+        weir_bench_die("memory is too short for a value of %zu bytes", topic->value_size);
+    memset(value, 'v', topic->value_size);
+    fprintf(stderr, "producing %llu messages of %zu bytes to %s\n", (unsigned long long)topic->messages,
+            topic->value_size, topic->name);
+    for (uint64_t number = 0; number < topic->messages; number++)
+        send_one(client, topic, number, value);
+    rd_kafka_resp_err_t fault = rd_kafka_flush(client, 60000);
+    if (fault)
+        weir_bench_die("topic %s: %s", topic->name, rd_kafka_err2str(fault));
+    free(value);
+}
+
+void weir_bench_topic_fill(const char *bootstrap, const struct weir_bench_topic *topic)
+{
+    rd_kafka_t *client = producer(bootstrap);
+    bool found = exists(client, topic);
+    if (!found)
+        create(client, topic);
+    int64_t messages = messages_in(client, topic);
+    if (messages <= 0) {
+        fill(client, topic);
+        messages = messages_in(client, topic);
+    }
+    if (messages != (int64_t)topic->messages)
+        weir_bench_die("topic %s holds %lld messages instead of %llu: delete it, and it will be filled anew",
+                       topic->name, (long long)messages, (unsigned long long)topic->messages);
+    rd_kafka_destroy(client);
+}
