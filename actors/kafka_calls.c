@@ -14,9 +14,7 @@
 enum {
     CALL_MS = 2000,
     CALL_MS_MAX = 10000,
-    PAUSE_MS = 50,             /* between tries that fail at once */
-    SEEK_MS_MAX = 500,         /* for partitions whose fetching has not begun; then control restarts them */
-    VERSION_2_1_0 = 0x020100ff /* with pre-release byte */
+    PAUSE_MS = 50, /* between tries that fail at once */
 };
 
 static uint64_t deadline_after(unsigned ms)
@@ -150,64 +148,6 @@ static void fetch_watermarks(struct weir_rdkafka *client, struct weir_rdkafka_re
     query_each(client, request, deadline_ns);
 }
 
-/* ---- seek ---- */
-
-/* 2.0.2 takes the time-out's milliseconds for microseconds. */
-static int seek_timeout_ms(int ms)
-{
-    return rd_kafka_version() < VERSION_2_1_0 ? ms * 1000 : ms;
-}
-
-/* Its partitions that could not be sought yet, or NULL. */
-static rd_kafka_topic_partition_list_t *unsought(const rd_kafka_topic_partition_list_t *list)
-{
-    rd_kafka_topic_partition_list_t *rest = NULL;
-    for (int index = 0; index < list->cnt; index++) {
-        const rd_kafka_topic_partition_t *element = &list->elems[index];
-        if (!is_passing(element->err))
-            continue;
-        if (!rest)
-            rest = rd_kafka_topic_partition_list_new(list->cnt);
-        rd_kafka_topic_partition_list_add(rest, element->topic, element->partition)->offset = element->offset;
-    }
-    return rest;
-}
-
-static void take_results(rd_kafka_topic_partition_list_t *list, const rd_kafka_topic_partition_list_t *rest)
-{
-    for (int index = 0; index < rest->cnt; index++) {
-        const rd_kafka_topic_partition_t *result = &rest->elems[index];
-        rd_kafka_topic_partition_list_find(list, result->topic, result->partition)->err = result->err;
-    }
-}
-
-/* librdkafka's error of the whole is a time-out or its end; each partition not answered says IN_PROGRESS. */
-static void try_seek(struct weir_rdkafka *client, rd_kafka_topic_partition_list_t *list)
-{
-    rd_kafka_error_t *error = rd_kafka_seek_partitions(client->rk, list, seek_timeout_ms(CALL_MS));
-    if (error)
-        rd_kafka_error_destroy(error);
-}
-
-/* A partition that has not begun to fetch refuses: because its assignment is not through yet, which passes, or because
- * it was out of range, which does not: that is control's to settle. */
-static void seek(struct weir_rdkafka *client, struct weir_rdkafka_request *request)
-{
-    uint64_t deadline_ns = deadline_after(SEEK_MS_MAX);
-    try_seek(client, request->list);
-    rd_kafka_topic_partition_list_t *rest;
-    while ((rest = unsought(request->list))) {
-        bool again = may_try_again(client, deadline_ns);
-        if (again) {
-            try_seek(client, rest);
-            take_results(request->list, rest);
-        }
-        rd_kafka_topic_partition_list_destroy(rest);
-        if (!again)
-            return;
-    }
-}
-
 /* ---- number of partitions ---- */
 
 static int32_t count_of(const struct rd_kafka_metadata *metadata, const char *topic)
@@ -246,11 +186,10 @@ void weir_rdkafka_call(struct weir_rdkafka *client, struct weir_rdkafka_request 
     case WEIR_RDKAFKA_JOB_WATERMARKS:
         fetch_watermarks(client, request);
         break;
-    case WEIR_RDKAFKA_JOB_SEEK:
-        seek(client, request);
-        break;
     case WEIR_RDKAFKA_JOB_METADATA:
         ask_metadata(client, request);
+        break;
+    case WEIR_RDKAFKA_JOB_SEEK: /* control's, see kafka_seek.c */
         break;
     case WEIR_RDKAFKA_JOB_DESTROY:
         rd_kafka_destroy(request->producer);

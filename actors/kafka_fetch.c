@@ -8,7 +8,7 @@
  *   F1. A queue's handle is fetched anew at each assign, and cut from the consumer queue before the partition is
  *       assigned: librdkafka then leaves it apart for good.
  *   F2. A pull never waits: with a time-out librdkafka would wait for a full batch.
- *   F3. Nothing is taken from a queue while `busy` is held by control (seeking by restart, see kafka_restart.c). The
+ *   F3. Nothing is taken from a queue while `busy` is held by control (seeking by restart, see kafka_seek.c). The
  *       owner is woken when it is released.
  *   F4. librdkafka wakes at the edge from empty to non-empty only. A pull that returns less than it was asked for has
  *       seen the queue empty, or control holding it; either way a wake follows.

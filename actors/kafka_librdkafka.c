@@ -215,7 +215,7 @@ static bool step_flushing(struct weir_rdkafka *client)
 
 /* ---- poll ---- */
 
-/* One event, or false. The consumer queue comes before the requests: see kafka_restart.c. */
+/* One event, or false. The consumer queue comes before the requests: see kafka_seek.c. */
 static bool step(struct weir_rdkafka *client)
 {
     if (client->phase == WEIR_RDKAFKA_NEW || client->phase == WEIR_RDKAFKA_CLOSED)

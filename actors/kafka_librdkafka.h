@@ -6,7 +6,8 @@
  *   kafka_group.c        ASSIGN, REVOKE, LOST and their answers
  *   kafka_fetch.c        partition queues, pulls, records
  *   kafka_requests.c     requests and the helper thread for calls that wait for a broker
- *   kafka_restart.c      seeking where librdkafka's seek does not work
+ *   kafka_calls.c        those calls
+ *   kafka_seek.c         seeking, also where librdkafka's own seek is refused
  *   kafka_producer.c     the producer, and its replacement after a fatal error
  *   kafka_failure.c      librdkafka's errors as ours
  *   kafka_metadata.c     what the client has heard of topics and of the cluster
@@ -59,7 +60,7 @@ struct weir_rdkafka_request {
     rd_kafka_topic_partition_list_t *list; /* results go into its elements */
     rd_kafka_topic_partition_list_t *high; /* WATERMARKS: log ends */
     rd_kafka_resp_err_t error;             /* of the whole */
-    bool is_finished;                      /* SEEK: control has done its part */
+    uint64_t try_ns, deadline_ns;          /* SEEK: when to try again, and for how long; 0: not tried yet */
     int32_t partition_count;               /* METADATA: result, or -1 */
     rd_kafka_t *producer;                  /* DESTROY */
 };
@@ -82,8 +83,9 @@ struct weir_rdkafka_requests {
     bool stop;
     /* control's */
     struct weir_rdkafka_request *ready, **ready_end; /* taken from done, not handed over yet */
+    struct weir_rdkafka_request *seeks, **seeks_end; /* not done yet */
     struct weir_rdkafka_commit *commits;             /* outstanding, oldest first */
-    size_t outstanding;                              /* requests with the helper that are answered by an event */
+    size_t outstanding;                              /* requests but for commits that are still to be answered */
     pthread_t thread;
     bool started;
 };
@@ -220,20 +222,25 @@ bool weir_rdkafka_requests_step(struct weir_rdkafka *client);   /* true: an even
 bool weir_rdkafka_requests_are_done(const struct weir_rdkafka *client);
 void weir_rdkafka_requests_abandon(struct weir_rdkafka *client); /* commits that librdkafka never answered */
 void weir_rdkafka_commit_done(struct weir_rdkafka *client, rd_kafka_event_t *event);
+void weir_rdkafka_request_append(struct weir_rdkafka_request ***end, struct weir_rdkafka_request *request);
+struct weir_rdkafka_request *weir_rdkafka_request_take(struct weir_rdkafka_request **first,
+                                                       struct weir_rdkafka_request ***end);
+int weir_rdkafka_request_create(struct weir_rdkafka *client, enum weir_rdkafka_job job,
+                                const struct weir_kafka_offset *offsets, size_t count, uint64_t tag,
+                                struct weir_rdkafka_request **created);
 void weir_rdkafka_request_send(struct weir_rdkafka *client, struct weir_rdkafka_request *request); /* takes it */
 int weir_rdkafka_fetch_committed(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count,
                                  uint64_t tag);
 int weir_rdkafka_fetch_watermarks(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count,
                                   uint64_t tag);
-int weir_rdkafka_seek(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count, uint64_t tag);
 int weir_rdkafka_commit(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count, uint64_t tag);
 
 /* ---- kafka_calls.c, helper thread ---- */
 void weir_rdkafka_call(struct weir_rdkafka *client, struct weir_rdkafka_request *request);
 
-/* ---- kafka_restart.c ---- */
-/* Seek those of the list that librdkafka's seek has refused; their errors say what came of it. */
-void weir_rdkafka_restart(struct weir_rdkafka *client, rd_kafka_topic_partition_list_t *list);
+/* ---- kafka_seek.c ---- */
+int weir_rdkafka_seek(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count, uint64_t tag);
+void weir_rdkafka_seek_step(struct weir_rdkafka *client);
 
 /* ---- kafka_metadata.c ---- */
 void weir_rdkafka_metadata_start(struct weir_rdkafka *client);

@@ -2,15 +2,16 @@
  * Requests and their one answer each.
  *
  * Commits go to librdkafka at once and come back as its events. Everything that librdkafka offers as a blocking call
- * only is run by one helper thread, in the order of the requests, and handed over by poll.
+ * only is run by one helper thread, in the order of the requests, and handed over by poll. Seeks are control's, see
+ * kafka_seek.c.
  *
  * Threads: control; the helper runs `work` and what it calls, and shares nothing but the two lists under the lock.
  *
  * Invariants
- *   R1. Every request that was accepted is in exactly one place: todo, the helper's hands, done, ready, or commits;
- *       from the last two it goes by being handed over as one event.
+ *   R1. Every request that was accepted is in exactly one place: todo, the helper's hands, done, seeks, ready, or
+ *       commits; from the last two it goes by being handed over as one event.
  *   R2. After close() nothing waits for long: calls are cut into short ones, and given up between them.
- *   R3. Both lists are unbounded in themselves; the caller bounds them by what it asks (a few requests a partition).
+ *   R3. The lists are unbounded in themselves; the caller bounds them by what it asks (a few requests a partition).
  */
 #include "actors/config.h"
 #include "actors/kafka_librdkafka.h"
@@ -21,14 +22,15 @@
 
 /* ---- lists of requests ---- */
 
-static void append(struct weir_rdkafka_request ***end, struct weir_rdkafka_request *request)
+void weir_rdkafka_request_append(struct weir_rdkafka_request ***end, struct weir_rdkafka_request *request)
 {
     request->next = NULL;
     **end = request;
     *end = &request->next;
 }
 
-static struct weir_rdkafka_request *take_first(struct weir_rdkafka_request **first, struct weir_rdkafka_request ***end)
+struct weir_rdkafka_request *weir_rdkafka_request_take(struct weir_rdkafka_request **first,
+                                                       struct weir_rdkafka_request ***end)
 {
     struct weir_rdkafka_request *request = *first;
     if (!request)
@@ -62,7 +64,7 @@ static struct weir_rdkafka_request *next_todo(struct weir_rdkafka_requests *requ
     pthread_mutex_lock(&requests->lock);
     while (!requests->todo && !requests->stop)
         pthread_cond_wait(&requests->changed, &requests->lock);
-    struct weir_rdkafka_request *request = take_first(&requests->todo, &requests->todo_end);
+    struct weir_rdkafka_request *request = weir_rdkafka_request_take(&requests->todo, &requests->todo_end);
     pthread_mutex_unlock(&requests->lock);
     return request;
 }
@@ -75,7 +77,7 @@ static void *work(void *argument)
     while ((request = next_todo(requests))) {
         weir_rdkafka_call(client, request);
         pthread_mutex_lock(&requests->lock);
-        append(&requests->done_end, request);
+        weir_rdkafka_request_append(&requests->done_end, request);
         pthread_mutex_unlock(&requests->lock);
         weir_rdkafka_wake(client);
     }
@@ -88,6 +90,7 @@ void weir_rdkafka_requests_init(struct weir_rdkafka *client)
     requests->todo_end = &requests->todo;
     requests->done_end = &requests->done;
     requests->ready_end = &requests->ready;
+    requests->seeks_end = &requests->seeks;
     pthread_condattr_t monotonic;
     /* On Linux these take no resources and cannot fail. */
     WEIR_CHECK(pthread_condattr_init(&monotonic) == 0);
@@ -136,7 +139,7 @@ static void join(struct weir_rdkafka *client)
 static void destroy_all(struct weir_rdkafka_request **first, struct weir_rdkafka_request ***end)
 {
     struct weir_rdkafka_request *request;
-    while ((request = take_first(first, end)))
+    while ((request = weir_rdkafka_request_take(first, end)))
         destroy(request);
 }
 
@@ -153,6 +156,7 @@ void weir_rdkafka_requests_deinit(struct weir_rdkafka *client)
     destroy_all(&requests->todo, &requests->todo_end);
     destroy_all(&requests->done, &requests->done_end);
     destroy_all(&requests->ready, &requests->ready_end);
+    destroy_all(&requests->seeks, &requests->seeks_end);
     while (requests->commits) {
         struct weir_rdkafka_commit *commit = requests->commits;
         requests->commits = commit->next;
@@ -170,7 +174,7 @@ void weir_rdkafka_request_send(struct weir_rdkafka *client, struct weir_rdkafka_
     if (is_callers(request))
         requests->outstanding++;
     pthread_mutex_lock(&requests->lock);
-    append(&requests->todo_end, request);
+    weir_rdkafka_request_append(&requests->todo_end, request);
     pthread_cond_broadcast(&requests->changed);
     pthread_mutex_unlock(&requests->lock);
 }
@@ -180,10 +184,10 @@ static bool is_serving(const struct weir_rdkafka *client)
     return client->phase == WEIR_RDKAFKA_RUNNING || client->phase == WEIR_RDKAFKA_LEAVING;
 }
 
-static int ask(struct weir_kafka *kafka, enum weir_rdkafka_job job, const struct weir_kafka_offset *offsets,
-               size_t count, uint64_t tag)
+int weir_rdkafka_request_create(struct weir_rdkafka *client, enum weir_rdkafka_job job,
+                                const struct weir_kafka_offset *offsets, size_t count, uint64_t tag,
+                                struct weir_rdkafka_request **created)
 {
-    struct weir_rdkafka *client = weir_rdkafka_of(kafka);
     if (!is_serving(client))
         return WEIR_STATE;
     if (count == 0)
@@ -194,12 +198,19 @@ static int ask(struct weir_kafka *kafka, enum weir_rdkafka_job job, const struct
     request->job = job;
     request->tag = tag;
     request->list = weir_rdkafka_list(offsets, count, false);
-    if (!request->list) {
-        destroy(request);
-        return WEIR_NO_MEMORY;
-    }
-    weir_rdkafka_request_send(client, request);
+    *created = request;
     return 0;
+}
+
+static int ask(struct weir_kafka *kafka, enum weir_rdkafka_job job, const struct weir_kafka_offset *offsets,
+               size_t count, uint64_t tag)
+{
+    struct weir_rdkafka *client = weir_rdkafka_of(kafka);
+    struct weir_rdkafka_request *request;
+    int code = weir_rdkafka_request_create(client, job, offsets, count, tag, &request);
+    if (!code)
+        weir_rdkafka_request_send(client, request);
+    return code;
 }
 
 int weir_rdkafka_fetch_committed(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count,
@@ -212,11 +223,6 @@ int weir_rdkafka_fetch_watermarks(struct weir_kafka *kafka, const struct weir_ka
                                   uint64_t tag)
 {
     return ask(kafka, WEIR_RDKAFKA_JOB_WATERMARKS, offsets, count, tag);
-}
-
-int weir_rdkafka_seek(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count, uint64_t tag)
-{
-    return ask(kafka, WEIR_RDKAFKA_JOB_SEEK, offsets, count, tag);
 }
 
 /* ---- answering ---- */
@@ -250,7 +256,7 @@ static void add_high(struct weir_kafka_offset *offsets, const rd_kafka_topic_par
     }
 }
 
-/* False where memory is short. */
+/* Hand a result over; false where memory is short. */
 static bool answer(struct weir_rdkafka *client, const struct weir_rdkafka_request *request)
 {
     enum weir_kafka_error error = weir_rdkafka_failure(request->error);
@@ -282,34 +288,6 @@ static void take_done(struct weir_rdkafka_requests *requests)
         requests->done_end = &requests->done;
     }
     pthread_mutex_unlock(&requests->lock);
-}
-
-static void note_sought(struct weir_rdkafka *client, const rd_kafka_topic_partition_list_t *list)
-{
-    for (int index = 0; index < list->cnt; index++) {
-        const rd_kafka_topic_partition_t *element = &list->elems[index];
-        if (element->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-            continue;
-        rd_kafka_topic_partition_t *owned =
-            rd_kafka_topic_partition_list_find(client->group.assigned, element->topic, element->partition);
-        if (owned)
-            owned->offset = element->offset;
-        struct weir_kafka_queue *queue = weir_rdkafka_queue_find(client, element->topic, element->partition);
-        if (queue)
-            weir_rdkafka_queue_forget(queue);
-    }
-}
-
-/* What is left to do on control before a result is handed over. */
-static void finish(struct weir_rdkafka *client, struct weir_rdkafka_request *request)
-{
-    if (request->job == WEIR_RDKAFKA_JOB_METADATA)
-        weir_rdkafka_metadata_done(client, request);
-    if (request->job != WEIR_RDKAFKA_JOB_SEEK || request->is_finished)
-        return;
-    weir_rdkafka_restart(client, request->list);
-    note_sought(client, request->list);
-    request->is_finished = true;
 }
 
 /* ---- commits ---- */
@@ -423,11 +401,12 @@ static bool step_ready(struct weir_rdkafka *client)
     struct weir_rdkafka_requests *requests = &client->requests;
     while (requests->ready) {
         struct weir_rdkafka_request *request = requests->ready;
-        finish(client, request);
+        if (request->job == WEIR_RDKAFKA_JOB_METADATA)
+            weir_rdkafka_metadata_done(client, request);
         bool handed_over = is_callers(request);
         if (handed_over && !answer(client, request))
             return false; /* memory is short: once more at the next poll */
-        take_first(&requests->ready, &requests->ready_end);
+        weir_rdkafka_request_take(&requests->ready, &requests->ready_end);
         destroy(request);
         if (handed_over)
             return true;
@@ -438,6 +417,7 @@ static bool step_ready(struct weir_rdkafka *client)
 bool weir_rdkafka_requests_step(struct weir_rdkafka *client)
 {
     take_done(&client->requests);
+    weir_rdkafka_seek_step(client);
     return step_ready(client) || step_commits(client);
 }
 
