@@ -191,24 +191,23 @@ void weir_option_range(const struct weir_option *option, char *text, size_t size
         snprintf(text, size, "%s", option->choices);
 }
 
-static const char *suffix_hint(const struct weir_option *option)
+static const char *suffix_hint(const char *unit)
 {
-    if (option->kind != WEIR_OPTION_NUMBER)
-        return "";
-    if (strcmp(option->unit, "bytes") == 0)
+    if (strcmp(unit, "bytes") == 0)
         return ", or with a unit such as 64M or 64MiB";
-    if (strcmp(option->unit, "ms") == 0)
+    if (strcmp(unit, "ms") == 0)
         return ", or with a unit: ms, s, m, h or d";
     return "";
 }
 
 static int refuse(const struct weir_option *option, const char *value, struct weir_error *error)
 {
+    const char *unit = option->unit ? option->unit : "";
     char shown[64], range[128];
     weir_config_show(value, shown, sizeof shown);
     weir_option_range(option, range, sizeof range);
     return weir_error_set(error, WEIR_INVALID, "%s=%s: must be %s%s%s%s", option->name, shown, range,
-                          option->unit ? " " : "", option->unit ? option->unit : "", suffix_hint(option));
+                          unit[0] ? " " : "", unit, suffix_hint(unit));
 }
 
 int weir_option_parse(const struct weir_option *option, const char *value, struct weir_options *options,
