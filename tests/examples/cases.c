@@ -1,0 +1,190 @@
+/*
+ * The examples' cases: what is produced, and what the output must say. See cases.h.
+ * A check prints what it misses, and passes only where it has found all of it.
+ */
+#include "tests/examples/cases.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool says(const char *output, const char *text)
+{
+    if (strstr(output, text))
+        return true;
+    fprintf(stderr, "the output lacks: %s\n", text);
+    return false;
+}
+
+static bool equals(const char *what, int64_t value, int64_t expected)
+{
+    if (value != expected)
+        fprintf(stderr, "%s: %lld instead of %lld\n", what, (long long)value, (long long)expected);
+    return value == expected;
+}
+
+static void produce(struct weir_mock *mock, const char *key, const char *value)
+{
+    weir_mock_produce(mock, EXAMPLE_TOPIC, RD_KAFKA_PARTITION_UA, key, strlen(key), value, value ? strlen(value) : 0);
+}
+
+/* ---- hello ---- */
+
+static void fill_hello(struct weir_mock *mock)
+{
+    weir_mock_produce_many(mock, EXAMPLE_TOPIC, RD_KAFKA_PARTITION_UA, 0, 20, 5);
+    produce(mock, "gone", NULL);
+}
+
+static bool check_hello(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
+{
+    bool right = true;
+    for (int number = 0; number < 20; number++) {
+        char line[32];
+        snprintf(line, sizeof line, ": value-%d\n", number);
+        right &= says(output, line);
+    }
+    return right && says(output, EXAMPLE_TOPIC "/0 at 0: ") && says(output, EXAMPLE_TOPIC "/1 at 0: ");
+}
+
+/* ---- key_state: balances of five accounts, and a payment that is none ---- */
+
+static void fill_accounts(struct weir_mock *mock)
+{
+    for (int number = 0; number < 100; number++) {
+        char account[16], amount[16];
+        snprintf(account, sizeof account, "account-%d", number % 5);
+        snprintf(amount, sizeof amount, "%d", number % 3 == 0 ? -number : number);
+        produce(mock, account, amount);
+    }
+    produce(mock, "account-0", "a lot");
+}
+
+static bool check_accounts(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
+{
+    int64_t balances[5] = {0};
+    bool right = true;
+    for (int number = 0; number < 100; number++)
+        balances[number % 5] += number % 3 == 0 ? -number : number;
+    for (int account = 0; account < 5; account++) {
+        char line[64];
+        snprintf(line, sizeof line, "account-%d: %lld after 20 payments\n", account, (long long)balances[account]);
+        right &= says(output, line);
+    }
+    return right && says(output, "5 accounts, 0 payments skipped\n") &&
+           equals("dead letters", weir_mock_end_offset(mock, EXAMPLE_LETTERS, 0), 1);
+}
+
+/* ---- async_uv ---- */
+
+static void fill_many(struct weir_mock *mock)
+{
+    weir_mock_produce_many(mock, EXAMPLE_TOPIC, RD_KAFKA_PARTITION_UA, 0, 200, 100);
+}
+
+static bool check_async(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
+{
+    const char *most = strstr(output, "at most ");
+    return says(output, "200 finished, 0 stale, 0 still waiting; ") && most && atoi(most + strlen("at most ")) > 1;
+}
+
+/* ---- async_curl: 40 that are taken, 8 of them at the second try, and 2 that are refused ---- */
+
+static void fill_posts(struct weir_mock *mock)
+{
+    for (int number = 0; number < 40; number++) {
+        char key[16], value[16];
+        snprintf(key, sizeof key, "key-%d", number % 16);
+        snprintf(value, sizeof value, "%s-%d", number < 8 ? "busy" : "fine", number);
+        produce(mock, key, value);
+    }
+    produce(mock, "key-1", "bad-1");
+    produce(mock, "key-100", "bad-2");
+}
+
+static bool check_posts(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
+{
+    return says(output, "40 posted, 2 refused; 10 failed tries, 0 stale, 0 cut off\n") &&
+           equals("answered 200", counts->ok, 40) && equals("answered 503", counts->busy, 8) &&
+           equals("answered 400", counts->bad, 2) && equals("malformed requests", counts->malformed, 0) &&
+           equals("dead letters", weir_mock_end_offset(mock, EXAMPLE_LETTERS, 0), 2);
+}
+
+/* ---- retry_classes: one or more of each class ---- */
+
+static void fill_charges(struct weir_mock *mock)
+{
+    produce(mock, "a", "100");
+    produce(mock, "b", "17"); /* times out twice */
+    produce(mock, "c", "27"); /* so does this */
+    produce(mock, "d", "23"); /* told to wait a second */
+    produce(mock, "e", "13"); /* an expired card */
+    produce(mock, "f", "a lot");
+    produce(mock, "g", NULL); /* cancelled */
+    produce(mock, "b", "42");
+}
+
+static bool check_charges(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
+{
+    return says(output, "5 charged, 1 skipped, 2 dead; answers on the way: 4 retry, 1 retry after, ") &&
+           equals("dead letters", weir_mock_end_offset(mock, EXAMPLE_LETTERS, 0), 2);
+}
+
+/* ---- graceful_stop: once with all finished, once with something left ---- */
+
+static void fill_some(struct weir_mock *mock)
+{
+    weir_mock_produce_many(mock, EXAMPLE_TOPIC, RD_KAFKA_PARTITION_UA, 0, 20, 20);
+}
+
+static bool check_clean_stop(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
+{
+    return says(output, "closing on ") && says(output, "closed: 20 finished, 0 handed back\n");
+}
+
+static bool check_stop_with_rest(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
+{
+    int finished, left;
+    const char *closed = strstr(output, "closed: ");
+    return says(output, "closing on ") && says(output, "WEIR_UNFINISHED") && closed &&
+           sscanf(closed, "closed: %d finished, %d handed back", &finished, &left) == 2 && finished > 0 && left > 0 &&
+           equals("messages in all", finished + left, 20);
+}
+
+#define QUICK "-X", "weir.commit.interval.ms=100", "-X", "fetch.wait.max.ms=10"
+
+const struct weir_example_case weir_example_cases[] = {
+    {.name = "hello", .group = "weir-hello", .positional = true, .fill = fill_hello, .check = check_hello},
+    {.name = "key_state",
+     .group = "weir-example-key_state",
+     .arguments = {QUICK},
+     .fill = fill_accounts,
+     .check = check_accounts},
+    {.name = "async_uv",
+     .group = "weir-example-async_uv",
+     .arguments = {QUICK, "--delay-ms", "50"},
+     .fill = fill_many,
+     .check = check_async},
+    {.name = "async_curl",
+     .group = "weir-example-async_curl",
+     .arguments = {QUICK, "--url", "@server"},
+     .fill = fill_posts,
+     .check = check_posts},
+    {.name = "retry_classes",
+     .group = "weir-example-retry_classes",
+     .arguments = {QUICK},
+     .fill = fill_charges,
+     .check = check_charges},
+    {.name = "graceful_stop",
+     .group = "weir-example-graceful_stop",
+     .arguments = {QUICK, "--work-ms", "10"},
+     .fill = fill_some,
+     .check = check_clean_stop},
+    {.name = "graceful_stop",
+     .group = "weir-example-graceful_stop",
+     .arguments = {"-X", "weir.workers=2", QUICK, "--work-ms=1000", "--deadline-ms=50"},
+     .fill = fill_some,
+     .commits_min = 1,
+     .status = 3,
+     .check = check_stop_with_rest},
+    {0},
+};
