@@ -17,7 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FRAME_NS       200000000u
+#define TICK_NS        20000000u
+#define FRAME_TICKS    10           /* to a frame */
 #define RATE_FRAMES    5            /* that a rate is taken over */
 #define POLL_WAIT_NS   10000000000u /* for the poll loop after Weir has finished, at most */
 #define BROKERS        3
@@ -50,7 +51,7 @@ struct demo {
     struct notice notice;
     rd_kafka_t *host; /* the client that the mock cluster lives in */
     rd_kafka_mock_cluster_t *cluster;
-    uint64_t begin_ns;
+    uint64_t begin_ns, keys_max;                                    /* most keys in flight so far */
     uint32_t handled_at[RATE_FRAMES + 1], poll_at[RATE_FRAMES + 1]; /* by frame, a ring */
     uint64_t drawn_at_ns[RATE_FRAMES + 1];
     unsigned frame;
@@ -78,7 +79,7 @@ static void print_help(FILE *file)
           "letters. Ends with a verdict: nothing lost, every key in order. Needs no Kafka and no configuration.\n"
           "\n"
           "  --seconds N    length of the run, about (10..600, default 20)\n"
-          "  --messages N   orders to produce (1..200000, default: what fits the seconds and the hottest key)\n"
+          "  --messages N   orders to produce (10..200000, default: what fits the seconds and the hottest key)\n"
           "  --keys N       customers, whose orders come in order (1..1000000, default 5000)\n"
           "  --seed N       draws keys and failures (default 1)\n"
           "  --plain        a line a second instead of a screen\n"
@@ -118,7 +119,7 @@ static int parse(struct weir_demo_options *options, int argc, char **argv)
         const char *name;
         uint64_t min, max;
     } ranges[] = {{'s', "seconds", 10, 600},
-                  {'m', "messages", 1, 200000},
+                  {'m', "messages", 10, 200000},
                   {'k', "keys", 1, 1000000},
                   {'e', "seed", 0, UINT64_MAX}};
     *options = (struct weir_demo_options){.seconds = 20, .keys = 5000, .seed = 1};
@@ -209,6 +210,20 @@ static void take_rates(struct demo *demo, struct weir_demo_view *view)
     demo->frame++;
 }
 
+/* Between frames too: a rush comes and goes in less than one. */
+static void sample(struct demo *demo, struct weir_stats *stats)
+{
+    weir_consumer_stats(weir_demo_weir_consumer(demo->weir), stats, sizeof *stats);
+    if (stats->key_actors > demo->keys_max)
+        demo->keys_max = stats->key_actors;
+}
+
+static int by_partition(const void *a, const void *b)
+{
+    const struct weir_partition_stats *left = a, *right = b;
+    return (left->partition > right->partition) - (left->partition < right->partition);
+}
+
 static void draw(struct demo *demo)
 {
     const struct weir_consumer *consumer = weir_demo_weir_consumer(demo->weir);
@@ -222,11 +237,13 @@ static void draw(struct demo *demo)
         .poll_handled = atomic_load_explicit(&demo->poll.handled, memory_order_relaxed),
         .joining = atomic_load_explicit(&demo->ledger.first_ns, memory_order_relaxed) == 0,
     };
-    weir_consumer_stats(consumer, &view.stats, sizeof view.stats);
+    sample(demo, &view.stats);
+    view.keys_max = demo->keys_max;
     view.partition_count =
         weir_consumer_partition_stats(consumer, view.partitions, sizeof view.partitions[0], DEMO_PARTITIONS);
     if (view.partition_count > DEMO_PARTITIONS)
         view.partition_count = DEMO_PARTITIONS;
+    qsort(view.partitions, view.partition_count, sizeof view.partitions[0], by_partition);
     take_rates(demo, &view);
     pthread_mutex_lock(&demo->notice.lock); /* held while drawing: the text must not change under it */
     view.notice = demo->notice.text[0] ? demo->notice.text : NULL;
@@ -255,10 +272,15 @@ static bool poll_had_its_time(const struct demo *demo)
 static void watch(struct demo *demo)
 {
     uint64_t tick_ns = demo->begin_ns;
+    unsigned tick = 0;
     uint64_t deadline_ns = demo->begin_ns + (uint64_t)(demo->options.seconds * PATIENCE + PATIENCE_EXTRA) * 1000000000u;
     while (!interrupted && tick_ns < deadline_ns && !(all_over(demo) && poll_had_its_time(demo))) {
-        draw(demo);
-        weir_demo_sleep_until_ns(tick_ns += FRAME_NS);
+        struct weir_stats stats;
+        if (tick++ % FRAME_TICKS == 0)
+            draw(demo);
+        else
+            sample(demo, &stats);
+        weir_demo_sleep_until_ns(tick_ns += TICK_NS);
     }
     draw(demo);
 }

@@ -31,8 +31,8 @@
 #define DEMO_GROUP          "weir-demo"
 #define DEMO_PARTITIONS     6
 #define DEMO_DLQ_PARTITIONS 3
-#define DEMO_WINDOW         1024 /* messages a partition */
-#define DEMO_LATENCY_MS     10   /* of the simulated downstream, a run */
+#define DEMO_WINDOW         256 /* messages a partition */
+#define DEMO_LATENCY_MS     10  /* of the simulated downstream, a run */
 #define DEMO_ATTEMPTS_MAX   4
 #define DEMO_RETRY_BASE_MS  40
 #define DEMO_VALUE_SIZE_MAX 96
@@ -118,6 +118,8 @@ void weir_demo_ledger_letter(struct weir_demo_ledger *ledger, int64_t id, int32_
 /** Orders with neither a success nor a dead letter, and those with both. Thread: main, at the end. */
 void weir_demo_ledger_sum(struct weir_demo_ledger *ledger, uint32_t *neither, uint32_t *both);
 
+uint32_t weir_demo_ledger_keys(const struct weir_demo_ledger *ledger); /* that had an order started */
+
 /* ---- demo_weir.c ---- */
 
 struct weir_demo_weir;
@@ -167,6 +169,7 @@ struct weir_demo_view {
     double elapsed_s;
     uint32_t produced, handled, given_up, poll_handled, failed_runs;
     double rate, poll_rate; /* messages a second, over the last second or so */
+    uint64_t keys_max;      /* most keys in flight so far */
     bool joining;
     struct weir_stats stats;
     struct weir_partition_stats partitions[DEMO_PARTITIONS];

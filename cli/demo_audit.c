@@ -63,8 +63,8 @@ static void describe(struct weir_demo_audit *audit, const struct weir_demo_plan 
             continue;
         header_text(headers, "__dlq.errors.message", reason, sizeof reason);
         header_text(headers, "__dlq.errors.delivery.count", runs, sizeof runs);
-        snprintf(audit->example[i], sizeof audit->example[i],
-                 "%s/%d @%lld: order %lld of customer-%05u, \"%s\", %s runs", DEMO_TOPIC, plan->orders[id].partition,
+        snprintf(audit->example[i], sizeof audit->example[i], "%s/%d @%lld, order %lld of customer-%05u: %s (%s runs)",
+                 DEMO_TOPIC, plan->orders[id].partition,
                  (long long)atomic_load_explicit(&plan->orders[id].offset, memory_order_relaxed), (long long)id,
                  plan->orders[id].key, reason, runs);
         return;

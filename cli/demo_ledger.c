@@ -125,3 +125,11 @@ void weir_demo_ledger_sum(struct weir_demo_ledger *ledger, uint32_t *neither, ui
         *both += handled && letter;
     }
 }
+
+uint32_t weir_demo_ledger_keys(const struct weir_demo_ledger *ledger)
+{
+    uint32_t keys = 0;
+    for (uint32_t key = 0; key < ledger->plan->keys; key++)
+        keys += ledger->keys[key].next > 0;
+    return keys;
+}

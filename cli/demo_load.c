@@ -1,6 +1,6 @@
 /*
- * The demo's producer: a third of the orders at once, so that there is a backlog to push back on, the rest evenly over
- * the run, from the moment that Weir has begun.
+ * The demo's producer: a quarter of the orders at once, then, from the moment that Weir has begun, half of the others
+ * evenly over the run and half in rushes, so that there is something to push back on now and then.
  *
  * The mock broker hands out one batch a partition a fetch, so batches have to be large: hence the linger.
  *
@@ -14,7 +14,9 @@
 #define START_WAIT_NS   8000000000u /* for Weir's first run; then the stream begins without */
 #define FLUSH_MS        10000
 #define STREAM_SHARE    0.75 /* of the run's time: the rest is for the last of the hottest key */
-#define BACKLOG_DIVISOR 3
+#define BACKLOG_DIVISOR 4
+#define RUSHES          3
+#define RUSH_SHARE      0.5 /* of what is not backlog */
 
 static void be_quiet(const rd_kafka_t *client, int level, const char *facility, const char *text)
 {
@@ -81,11 +83,15 @@ static uint64_t wait_for_start(struct weir_demo_load *load)
     return weir_demo_now_ns();
 }
 
-/* How many are due by now, if `backlog` were there at `begin_ns`. */
+/* How many are due by now, if `backlog` were there at `begin_ns`: rush number i comes amid its part of the time. */
 static uint32_t due(const struct weir_demo_load *load, uint32_t backlog, uint64_t begin_ns)
 {
-    double share = (double)(weir_demo_now_ns() - begin_ns) / (load->plan->run_seconds * STREAM_SHARE * 1e9);
-    return share >= 1 ? load->plan->count : backlog + (uint32_t)((load->plan->count - backlog) * share);
+    double time = (double)(weir_demo_now_ns() - begin_ns) / (load->plan->run_seconds * STREAM_SHARE * 1e9);
+    if (time >= 1)
+        return load->plan->count;
+    double rushes = (double)(uint32_t)(time * RUSHES + 0.5) / RUSHES;
+    double share = RUSH_SHARE * rushes + (1 - RUSH_SHARE) * time;
+    return backlog + (uint32_t)((load->plan->count - backlog) * share);
 }
 
 static void produce(struct weir_demo_load *load)

@@ -232,10 +232,10 @@ static void put_curve(struct weir_demo_screen *screen)
 static void put_counts(struct weir_demo_screen *screen, const struct weir_demo_view *view)
 {
     const struct weir_stats *stats = &view->stats;
-    put(screen, " in flight  %s%s%s keys, %s messages, %s of them wait for a retry or behind one",
+    put(screen, " in flight  %s%s%s keys (%s at most), %s messages, %s of them held by retries",
         weir_demo_ink(screen, DEMO_INK_BOLD), weir_demo_number(stats->key_actors).text,
-        weir_demo_ink(screen, DEMO_INK_NONE), weir_demo_number(stats->in_flight).text,
-        weir_demo_number(stats->held).text);
+        weir_demo_ink(screen, DEMO_INK_NONE), weir_demo_number(view->keys_max).text,
+        weir_demo_number(stats->in_flight).text, weir_demo_number(stats->held).text);
     end_line(screen);
     put(screen, " failures   %s runs failed, %s went again, ", weir_demo_number(view->failed_runs).text,
         weir_demo_number(stats->counters.retries - stats->counters.dead_lettered).text);
@@ -313,7 +313,8 @@ static void write_plain(struct weir_demo_screen *screen, const struct weir_demo_
     printf("%3.0f s  weir %s (%s/s)  poll loop %s (%s/s)  ", view->elapsed_s,
            weir_demo_number(view->handled + view->given_up).text, weir_demo_number((uint64_t)view->rate).text,
            weir_demo_number(view->poll_handled).text, weir_demo_number((uint64_t)view->poll_rate).text);
-    printf("keys in flight %s  ", weir_demo_number(view->stats.key_actors).text);
+    printf("keys in flight %s (most %s)  ", weir_demo_number(view->stats.key_actors).text,
+           weir_demo_number(view->keys_max).text);
     if (view->stats.partitions_paused > 0)
         printf("paused %u of %u (%s)  ", view->stats.partitions_paused, view->stats.partitions,
                weir_demo_pause_names(view->stats.pause, names, sizeof names));

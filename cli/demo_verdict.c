@@ -37,8 +37,7 @@ static void check_produced(struct page *page)
     uint32_t count = page->matter->plan->count, acknowledged = atomic_load(&load->acknowledged);
     bool ok = count > 0 && acknowledged == count && atomic_load(&load->failed) == 0;
     if (ok)
-        line(page, ok, "produced", "%s orders for %s keys, acknowledged by the broker", weir_demo_number(count).text,
-             weir_demo_number(page->matter->plan->keys).text);
+        line(page, ok, "produced", "%s orders, acknowledged by the broker", weir_demo_number(count).text);
     else
         line(page, ok, "produced", "%u of %u orders were acknowledged; %s", acknowledged, count,
              load->error.text[0] ? load->error.text : "no reason was given");
@@ -68,7 +67,8 @@ static void check_order(struct page *page)
     uint32_t runs = atomic_load(&ledger->runs), failed = atomic_load(&ledger->failed_runs);
     bool ok = runs > 0 && ledger->misplaced == 0 && ledger->overlaps == 0;
     if (ok)
-        line(page, ok, "keys in order", "in %s runs, %s of them failed and run again", weir_demo_number(runs).text,
+        line(page, ok, "keys in order", "%s keys, %s runs, %s of them failed and run again",
+             weir_demo_number(weir_demo_ledger_keys(ledger)).text, weir_demo_number(runs).text,
              weir_demo_number(failed - atomic_load(&ledger->given_up)).text);
     else
         line(page, ok, "keys in order", "%u orders started out of turn, %u beside another of their key, in %u runs",

@@ -74,7 +74,7 @@ static void answer(struct weir_demo_weir *weir, const struct call *call)
     if (handled)
         weir_later_finish(call->later, WEIR_ACK);
     else
-        weir_later_retry(call->later, "payment gateway: 503 Service Unavailable");
+        weir_later_retry(call->later, "gateway: 503");
 }
 
 /* The next call that is due. False when told to stop and nothing is left. */
