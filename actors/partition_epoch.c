@@ -321,9 +321,11 @@ static size_t tell_restored(const struct weir_partition *partition, struct weir_
 /* The lowest finished message above the floor: ours, or while nothing of ours is, the one read back. */
 static struct weir_map_witness find_witness(const struct weir_partition *partition)
 {
-    const struct weir_message *head = partition->tracker.head;
-    if (head && head->witness_offset >= 0)
-        return (struct weir_map_witness){head->witness_offset, head->witness_checksum};
+    const struct weir_message *message = partition->tracker.head;
+    while (message && message->witness_offset < 0) /* nothing is finished between it and the next */
+        message = message->after;
+    if (message)
+        return (struct weir_map_witness){message->witness_offset, message->witness_checksum};
     if (partition->map_active && partition->map.witness.offset >= partition->tracker.next)
         return partition->map.witness;
     return (struct weir_map_witness){-1, 0};
