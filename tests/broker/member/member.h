@@ -1,0 +1,67 @@
+/*
+ * A member of a consumer group in a process of its own, for tests that kill, stop or add processes.
+ *
+ * Test and member share a board: a page of memory on which the test says how the handler is to behave, also while it
+ * runs, and on which the member says how it stands. What its handlers did is in the ledger, or, where there are too
+ * many messages for that, in the marks. All three are inherited descriptors, so that nothing is left behind by whoever
+ * dies.
+ *
+ * Usage: broker-member BOARD LEDGER MARKS NAME=VALUE...     descriptors, -1 for none; options of the consumer
+ * SIGTERM closes the consumer in order. Its log goes to standard error.
+ */
+#ifndef WEIR_TESTS_MEMBER_H
+#define WEIR_TESTS_MEMBER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <weir/error.h>
+#include <weir/stats.h>
+
+struct weir_member_board {
+    /* written by the test */
+    _Atomic uint64_t sleep_us;      /* how long a run takes */
+    _Atomic uint64_t fails_percent; /* share of messages that fail at first, see weir_member_fails */
+    _Atomic int64_t hold_below;     /* messages below this offset are put off for a day */
+
+    /* written by the member */
+    _Atomic uint64_t started;    /* 1: asked to join */
+    _Atomic uint64_t partitions; /* assigned */
+    _Atomic uint64_t rebalances; /* that it has seen */
+    _Atomic uint64_t commits;    /* acknowledged */
+    _Atomic uint64_t finished;   /* runs that ended in an ack */
+    _Atomic uint64_t in_flight;  /* pulled, not finished */
+    _Atomic uint64_t told;       /* finished when the acknowledgement before the last but one was seen: told by now */
+    _Atomic uint64_t closed_ms;  /* monotonic */
+    _Atomic uint64_t closed;     /* 1: what follows is filled in */
+    int32_t code;
+    struct weir_error error;
+    struct weir_stats stats;
+};
+
+/* What became of one offset, over all processes. Counts stop at 255. */
+struct weir_member_mark {
+    _Atomic uint8_t runs, finishes;
+};
+
+/* Marks of a topic: partition after partition, `stride` offsets each. */
+struct weir_member_marks {
+    int64_t stride;
+    int32_t partitions;
+    _Atomic uint32_t strangers; /* messages beyond these bounds */
+    struct weir_member_mark marks[];
+};
+
+/* Does this run fail? Of `percent` of the messages, chosen by their coordinates, the first run does, of a third of
+ * these the second one too. */
+static inline bool weir_member_fails(int32_t partition, int64_t offset, uint32_t attempt, uint64_t percent)
+{
+    uint64_t mixed = ((uint64_t)offset * 64 + (uint64_t)partition + 1) * 0x9e3779b97f4a7c15u;
+    mixed ^= mixed >> 29;
+    mixed *= 0xbf58476d1ce4e5b9u;
+    mixed ^= mixed >> 32;
+    uint32_t failures = mixed % 100 < percent ? (mixed / 100 % 3 == 0 ? 2 : 1) : 0;
+    return attempt <= failures;
+}
+
+#endif
