@@ -18,8 +18,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SWEEP_NS  1000000000ull
-#define SHARE_MIN 65536
+#define SHARE_MIN   65536
+#define BACKLOG_MAX 512 /* runs waiting on the worker: what is pulled on top would only get cold in its caches */
 
 _Static_assert(sizeof(struct weir_counters) % sizeof(uint64_t) == 0, "counters are uint64_t only");
 
@@ -494,6 +494,8 @@ static bool reserve(struct weir_partition *partition, uint32_t count)
 static bool pull(struct weir_partition *partition)
 {
     struct weir_record records[256];
+    if (weir_worker_queued(partition->resident.home) >= BACKLOG_MAX)
+        return credit(partition) > 0; /* another turn comes when those have run */
     uint32_t count = credit(partition);
     count = count < WEIR_COUNT(records) ? count : (uint32_t)WEIR_COUNT(records);
     if (count == 0 || !reserve(partition, count))
@@ -607,7 +609,7 @@ static void sweep(struct weir_timer *timer)
 {
     struct weir_partition *partition = WEIR_CONTAINER(timer, struct weir_partition, sweep);
     weir_timers_arm(weir_worker_timers(partition->resident.home), timer,
-                    weir_worker_now_ns(partition->resident.home) + SWEEP_NS);
+                    weir_worker_now_ns(partition->resident.home) + WEIR_PARTITION_SWEEP_NS);
     weir_partition_sweep_finish(partition);
     weir_resident_notify(&partition->resident);
 }

@@ -55,7 +55,8 @@ enum weir_partition_state {
 
 enum weir_gate { WEIR_GATE_CLOSED = 0, WEIR_GATE_OPEN, WEIR_GATE_PULLING };
 
-#define WEIR_ATTEMPT_BUCKETS 16
+#define WEIR_ATTEMPT_BUCKETS    16
+#define WEIR_PARTITION_SWEEP_NS 1000000000ull /* how often what trusts no edge is looked at */
 
 /* What all partitions of a topic share. Owned by the consumer. */
 struct weir_topic {

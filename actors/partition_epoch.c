@@ -19,8 +19,6 @@
 #include <stddef.h>
 #include <string.h>
 
-#define SWEEP_NS 1000000000ull
-
 /* ---- purge ---- */
 
 /* How many of the key's first messages somebody else has. */
@@ -135,7 +133,7 @@ static void begin(struct weir_partition *partition)
     atomic_store_explicit(&partition->open_epoch, partition->epoch, memory_order_release);
     if (!partition->sweep.armed)
         weir_timers_arm(weir_worker_timers(partition->resident.home), &partition->sweep,
-                        weir_worker_now_ns(partition->resident.home) + SWEEP_NS);
+                        weir_worker_now_ns(partition->resident.home) + WEIR_PARTITION_SWEEP_NS);
 }
 
 static void drain(struct weir_partition *partition)

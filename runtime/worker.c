@@ -203,6 +203,11 @@ bool weir_worker_has_queued(const struct weir_worker *worker)
     return weir_worker_has_own_work(worker);
 }
 
+size_t weir_worker_queued(const struct weir_worker *worker)
+{
+    return worker->queue.waiting.count + weir_run_queue_stealable(&worker->queue);
+}
+
 /* ---- for handlers ---- */
 
 struct uv_loop_s *weir_worker_loop(void)

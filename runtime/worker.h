@@ -106,4 +106,8 @@ struct weir_worker *weir_worker_current(void);
 /** True when other actors wait on this worker: a hint that a long turn should end and come back. Thread: worker. */
 bool weir_worker_has_queued(const struct weir_worker *worker);
 
+/** How many roaming actors wait in this worker's queue: who feeds it can stop where more would only lie about.
+ *  Thread: worker. */
+size_t weir_worker_queued(const struct weir_worker *worker);
+
 #endif

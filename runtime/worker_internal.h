@@ -14,7 +14,7 @@
 
 #define WEIR_WORKERS_MAX     256
 #define TIMERS_PER_STEP      64
-#define ROAMING_PER_STEP     64
+#define ROAMING_PER_STEP     256
 #define STEP_NS_MAX          500000u  /* a step starts no further turn of a phase after this time in it */
 #define UV_POLL_INTERVAL_NS  1000000u /* while busy */
 #define SPIN_NS              10000u   /* before sleep: about what a wake-up of a sleeping thread takes */
