@@ -57,7 +57,7 @@ void weir_cli_stats_print(const struct weir_stats *stats, void *user)
     struct weir_cli_stats *own = user;
     const struct weir_counters *now = &stats->counters, *before = &own->last.counters;
     uint64_t elapsed_ms = stats->uptime_ms - own->last.uptime_ms;
-    int64_t lag = total_lag(own);
+    int64_t lag = stats->partitions > 0 ? total_lag(own) : -1;
     flockfile(stderr);
     fprintf(stderr,
             "%" PRIu64 " s: pulled %" PRIu64 "/s, finished %" PRIu64 "/s, in all %" PRIu64 ", in flight %" PRIu64

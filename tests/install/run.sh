@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install Weir into a scratch root and use it as somebody else would: through pkg-config, from C and C++, shared and
-# static. Usage: run.sh BUILD_DIRECTORY. Ends with "N passed, N failed".
+# static. grep -q has no place behind a pipe here: it ends before the writer does, and pipefail takes that for a failure.
+# Usage: run.sh BUILD_DIRECTORY. Ends with "N passed, N failed".
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 build=$(cd "$1" && pwd)
@@ -33,7 +34,7 @@ build_and_run() { # COMPILER LANGUAGE STANDARD LIBRARY...
 build_and_run_shared() { # COMPILER LANGUAGE STANDARD
     local libraries
     read -ra libraries <<<"$(flags --libs)"
-    build_and_run "$@" "${libraries[@]}" && ldd "$scratch/program" | grep -q 'libweir\.so\.0'
+    build_and_run "$@" "${libraries[@]}" && ldd "$scratch/program" | grep 'libweir\.so\.0' >/dev/null
 }
 
 # Weir's archive, and the shared libraries that weir.pc says it needs. All of them static would need the archives of
@@ -43,7 +44,7 @@ build_and_run_static() {
     read -ra needs <<<"$(flags --print-requires-private | cut -d ' ' -f 1 | tr '\n' ' ')"
     read -ra libraries <<<"$(pkg-config --libs "${needs[@]}") -pthread -lm"
     [ "${#needs[@]}" -ge 4 ] && build_and_run cc c -std=c11 "$libdir/libweir.a" "${libraries[@]}" &&
-        ! ldd "$scratch/program" | grep -q libweir
+        ! ldd "$scratch/program" | grep libweir
 }
 
 header_stands_alone() { # COMPILER LANGUAGE HEADER
@@ -72,5 +73,6 @@ for header in "$scratch"/usr/local/include/weir/*.h; do
 done
 check_symbols
 check_command
+check_run
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

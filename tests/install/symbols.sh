@@ -29,12 +29,12 @@ archive_names_are_prefixed() {
 }
 
 soname_is() { # NAME
-    readelf -d "$libdir/libweir.so" | grep -q "SONAME.*\[$1\]"
+    readelf -d "$libdir/libweir.so" | grep "SONAME.*\[$1\]" >/dev/null
 }
 
 is_hardened() { # FILE
-    readelf -lW "$1" | grep -q GNU_RELRO && readelf -d "$1" | grep -qE 'BIND_NOW|FLAGS_1.*NOW' &&
-        ! readelf -lW "$1" | grep GNU_STACK | grep -q RWE
+    readelf -lW "$1" | grep GNU_RELRO >/dev/null && readelf -d "$1" | grep -E 'BIND_NOW|FLAGS_1.*NOW' >/dev/null &&
+        ! readelf -lW "$1" | grep 'GNU_STACK.* RWE'
 }
 
 check_symbols() {
