@@ -113,6 +113,12 @@ const struct weir_fake_counts *weir_fake_counts(const struct weir_fake_cluster *
 void weir_fake_broker_down(struct weir_fake_cluster *cluster, uint64_t duration_ns);
 void weir_fake_coordinator_down(struct weir_fake_cluster *cluster, uint64_t duration_ns);
 
+/** weir_simulation_after() for tests: injected allocation failures pass it by, and when the cluster is destroyed before
+ *  `action(argument)` was called, `drop(argument)` is called instead (NULL: nothing). */
+typedef void weir_fake_action(void *argument);
+void weir_fake_after(struct weir_fake_cluster *cluster, uint64_t delay_ns, weir_fake_action *action,
+                     weir_fake_action *drop, void *argument);
+
 /** Breaches of the contract by callers: how many, and a sentence each of the first ones (NULL beyond). Lent. */
 uint64_t weir_fake_violations(const struct weir_fake_cluster *cluster);
 const char *weir_fake_violation(const struct weir_fake_cluster *cluster, size_t index);

@@ -23,7 +23,7 @@
 #define FAKE_VIOLATIONS_KEPT 32
 #define FAKE_MS              UINT64_C(1000000)
 
-typedef void fake_action(void *argument);
+typedef weir_fake_action fake_action;
 
 /* ---- small things ---- */
 
@@ -114,9 +114,6 @@ uint64_t weir_fake_now(const struct weir_fake_cluster *cluster);
 bool weir_fake_roll(struct weir_fake_cluster *cluster, uint16_t thousandths);
 uint64_t weir_fake_between(struct weir_fake_cluster *cluster, uint64_t low, uint64_t high); /* both included */
 uint64_t weir_fake_latency(struct weir_fake_cluster *cluster);
-/* Call `action(argument)` later; `drop(argument)` instead when the cluster is destroyed before. */
-void weir_fake_after(struct weir_fake_cluster *cluster, uint64_t delay_ns, fake_action *action, fake_action *drop,
-                     void *argument);
 void weir_fake_violate(struct weir_fake_cluster *cluster, const char *format, ...) WEIR_FORMAT(2, 3);
 
 /* ---- kafka_fake_log.c ---- */
