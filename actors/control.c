@@ -36,6 +36,7 @@ static void look_at_clock(struct weir_control *control)
     if (control->looked_ns > 0 && control->now_ns - control->looked_ns > consumer->lease_ns_max) {
         atomic_store_explicit(&consumer->lease_holds, false, memory_order_release);
         control->commit.all = true;
+        control->commit.lease_after = control->commit.sequence;
         weir_control_want_commit(control);
         weir_log(WEIR_LOG_WARN, WEIR_NO_FIELDS,
                  "the process slept for %llu ms: no handler starts until a commit is acknowledged",

@@ -253,7 +253,8 @@ static void acknowledged(struct weir_control *control)
     control->commit.failures = 0;
     control->commit.floors_only = false;
     atomic_fetch_add_explicit(&consumer->commits, 1, memory_order_relaxed);
-    if (!atomic_exchange_explicit(&consumer->lease_holds, true, memory_order_acq_rel)) {
+    if (control->commit.sequence > control->commit.lease_after &&
+        !atomic_exchange_explicit(&consumer->lease_holds, true, memory_order_acq_rel)) {
         weir_log(WEIR_LOG_INFO, WEIR_NO_FIELDS, "a commit was acknowledged: handlers start again");
         WEIR_EACH_PARTITION(partition, control)
         weir_resident_notify(&partition->resident);

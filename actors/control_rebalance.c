@@ -395,13 +395,14 @@ static void seek_retained(struct weir_control *control)
     }
 }
 
-static void open_queue(struct weir_control *control, struct weir_partition *partition)
+/* False: memory is short; the tick tries again. */
+static bool open_queue(struct weir_control *control, struct weir_partition *partition)
 {
     struct weir_kafka *kafka = control->consumer->kafka;
-    partition->queue =
-        kafka->ops->queue_open(kafka, partition->topic->name, partition->number, weir_partition_wake, partition);
     if (!partition->queue)
-        weir_control_fail(control, WEIR_NO_MEMORY, "no memory for a partition's queue");
+        partition->queue =
+            kafka->ops->queue_open(kafka, partition->topic->name, partition->number, weir_partition_wake, partition);
+    return partition->queue != NULL;
 }
 
 static bool all_positions_known(struct weir_control *control)
@@ -425,12 +426,10 @@ static void answer_assign(struct weir_control *control)
     {
         if (!partition->control.in_event)
             continue;
-        open_queue(control, partition);
-        struct weir_kafka_offset *offset = weir_offsets_add(&control->request, partition);
-        if (!offset) {
-            weir_control_fail(control, WEIR_NO_MEMORY, "no memory to answer an assignment");
-            return;
-        }
+        struct weir_kafka_offset *offset =
+            open_queue(control, partition) ? weir_offsets_add(&control->request, partition) : NULL;
+        if (!offset)
+            return; /* memory is short: the tick tries again */
         bool known = partition->control.state == WEIR_CONTROL_ANSWER;
         offset->offset = known ? partition->control.position : -1;
         partition->control.seek_first = !known;

@@ -110,12 +110,17 @@ bool weir_partition_may_start(const struct weir_partition *partition, const stru
            weir_consumer_lease_holds(partition->consumer, weir_worker_now_ns(worker));
 }
 
-void weir_partition_order(struct weir_partition *partition, enum weir_order order)
+static void write_order(struct weir_partition *partition, enum weir_order order)
 {
     partition->control.sequence++;
     partition->control.order = order;
     /* Pairs with the acquire in weir_partition_take_order(): BEGIN's data is written before. */
     atomic_store_explicit(&partition->order, partition->control.sequence << 8 | order, memory_order_release);
+}
+
+void weir_partition_order(struct weir_partition *partition, enum weir_order order)
+{
+    write_order(partition, order);
     weir_resident_notify(&partition->resident);
 }
 
@@ -647,7 +652,7 @@ struct weir_partition *weir_partition_create(struct weir_consumer *consumer, str
 
 bool weir_partition_destroy(struct weir_partition *partition)
 {
-    weir_partition_order(partition, WEIR_ORDER_END);
+    write_order(partition, WEIR_ORDER_END);
     weir_partition_take_order(partition); /* as no worker runs any more, this thread is the owner */
     take_mail(partition);
     weir_timers_cancel(weir_worker_timers(partition->resident.home), &partition->sweep);

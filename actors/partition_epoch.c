@@ -36,11 +36,9 @@ static uint32_t in_possession(const struct weir_key *key)
     }
 }
 
-/* At-most-once: committed messages run in the drain, since nobody else will. */
-static bool must_run(const struct weir_partition *partition, const struct weir_message *message)
+static bool is_at_most_once(const struct weir_partition *partition)
 {
-    return partition->consumer->options->delivery == WEIR_AT_MOST_ONCE && partition->state == WEIR_PARTITION_DRAINING &&
-           message->offset < atomic_load_explicit(&partition->committed, memory_order_acquire);
+    return partition->consumer->options->delivery == WEIR_AT_MOST_ONCE;
 }
 
 static void purge_message(struct weir_partition *partition, struct weir_message *message)
@@ -80,11 +78,6 @@ static void truncate(struct weir_partition *partition, struct weir_key *key, uin
 void weir_partition_purge(struct weir_partition *partition, struct weir_key *key)
 {
     uint32_t keep = in_possession(key);
-    if (keep == 0 && key->count > 0 && must_run(partition, key->first)) {
-        if (key->state == WEIR_KEY_READY)
-            weir_partition_schedule(partition, key);
-        return;
-    }
     bool held = key->held;
     if (held)
         weir_partition_unhold(partition, key);
@@ -141,8 +134,9 @@ static void drain(struct weir_partition *partition)
     if (partition->state == WEIR_PARTITION_ENDED || partition->state == WEIR_PARTITION_DRAINING)
         return;
     weir_partition_set_state(partition, WEIR_PARTITION_DRAINING);
-    if (partition->consumer->options->delivery != WEIR_AT_MOST_ONCE)
-        atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
+    if (is_at_most_once(partition))
+        return; /* what has been committed runs now or never; the rest stays parked until the end */
+    atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
     purge_all(partition);
 }
 
@@ -156,7 +150,7 @@ static void end(struct weir_partition *partition)
     atomic_store_explicit(&partition->epoch_shared, 0, memory_order_release);
     purge_all(partition);
     int64_t committed = atomic_load_explicit(&partition->committed, memory_order_acquire);
-    bool at_most_once = partition->consumer->options->delivery == WEIR_AT_MOST_ONCE;
+    bool at_most_once = is_at_most_once(partition);
     uint64_t stragglers = 0, unfinished = partition->tracker.count;
     while (partition->tracker.head) {
         struct weir_message *message = partition->tracker.head;
@@ -186,10 +180,13 @@ static void end(struct weir_partition *partition)
     weir_timers_cancel(weir_worker_timers(partition->resident.home), &partition->sweep);
 }
 
+/* At-most-once leaves parked what is not committed: it can be handed back. */
 static bool nothing_runs(const struct weir_partition *partition)
 {
+    int64_t committed = atomic_load_explicit(&partition->committed, memory_order_acquire);
     for (const struct weir_message *message = partition->tracker.head; message; message = message->after) {
-        if (message->owner)
+        bool waits = is_at_most_once(partition) && message->offset >= committed;
+        if (message->owner && !waits)
             return false;
     }
     return true;
@@ -347,10 +344,14 @@ static void take_snapshot(struct weir_partition *partition)
     struct weir_map_offset *list = consumer->scratch[weir_worker_number(partition->resident.home)];
     struct weir_snapshot *snapshot = &partition->snapshot;
     const struct weir_tracker *tracker = &partition->tracker;
-    bool at_most_once = consumer->options->delivery == WEIR_AT_MOST_ONCE;
-    snapshot->epoch = partition->epoch;
+    bool at_most_once = is_at_most_once(partition);
+    snapshot->epoch = partition->state == WEIR_PARTITION_ENDED ? 0 : partition->epoch; /* 0: not to be committed */
     snapshot->finished = partition->finished;
-    snapshot->floor = at_most_once ? tracker->next : weir_tracker_floor(tracker);
+    snapshot->floor = weir_tracker_floor(tracker);
+    if (at_most_once) /* ahead of the handlers, but in a drain no further: what is not committed is handed back */
+        snapshot->floor = partition->state == WEIR_PARTITION_DRAINING
+                              ? atomic_load_explicit(&partition->committed, memory_order_acquire)
+                              : tracker->next;
     snapshot->end = snapshot->floor;
     snapshot->map_size = 0;
     snapshot->left_out = 0;

@@ -442,6 +442,17 @@ static void drop_run(struct weir_partition *partition, struct weir_key *key, uin
     }
 }
 
+/* After a run: the next one, or in a drain nothing more. */
+static void go_on(struct weir_partition *partition, struct weir_key *key)
+{
+    bool purge =
+        partition->state == WEIR_PARTITION_DRAINING && partition->consumer->options->delivery != WEIR_AT_MOST_ONCE;
+    if (purge)
+        weir_partition_purge(partition, key);
+    else
+        weir_partition_schedule(partition, key);
+}
+
 void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key)
 {
     WEIR_CHECK(key->state == WEIR_KEY_OUT && key->run_done <= key->run_count && partition->out_count > 0);
@@ -453,10 +464,7 @@ void weir_partition_take_key(struct weir_partition *partition, struct weir_key *
         for (uint32_t done = key->run_done; done > 0; done--)
             take_run(partition, key); /* all but the last were acked or skipped, and leave the key READY */
     }
-    if (partition->state == WEIR_PARTITION_DRAINING)
-        weir_partition_purge(partition, key);
-    else
-        weir_partition_schedule(partition, key);
+    go_on(partition, key);
 }
 
 void weir_partition_take_answer(struct weir_partition *partition, struct weir_message *message)
@@ -492,10 +500,7 @@ void weir_partition_take_answer(struct weir_partition *partition, struct weir_me
         weir_partition_drop_first(partition, key);
     else
         act(partition, key, outcome);
-    if (partition->state == WEIR_PARTITION_DRAINING)
-        weir_partition_purge(partition, key);
-    else
-        weir_partition_schedule(partition, key);
+    go_on(partition, key);
 }
 
 /* ---- once a second ---- */
