@@ -132,7 +132,7 @@ static pid_t spawn(const char *const *arguments, int *output)
     if (child < 0)
         weir_bench_die("fork: %s", strerror(errno));
     if (child == 0) {
-        char *argv[32] = {(char *)"bench"};
+        char *argv[64] = {(char *)"bench"};
         for (size_t i = 0; arguments[i] && i + 2 < sizeof argv / sizeof argv[0]; i++)
             argv[i + 1] = (char *)arguments[i]; /* execv does not write to them */
         dup2(ends[1], STDOUT_FILENO);

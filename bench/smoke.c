@@ -29,7 +29,25 @@
 struct settings {
     const char *bootstrap, *only;
     uint64_t backlog_mb, memory_mb, messages, runs, workers;
+    char *const *set; /* NAME=VALUE, passed on to the arms */
+    size_t set_count;
 };
+
+/* An arm with its arguments and what --set says. */
+static struct weir_bench_result run_arm_with(const struct settings *settings, const char *const *arguments,
+                                             unsigned seconds_max)
+{
+    const char *all[32 + 2 * WEIR_BENCH_SETS_MAX];
+    size_t count = 0;
+    for (; arguments[count]; count++)
+        all[count] = arguments[count];
+    for (size_t i = 0; i < settings->set_count; i++) {
+        all[count++] = "--set";
+        all[count++] = settings->set[i];
+    }
+    all[count] = NULL;
+    return weir_bench_arm(all, seconds_max);
+}
 
 static void print_help(void)
 {
@@ -45,6 +63,7 @@ static void print_help(void)
          "  --messages N           messages of the no-op runs (100000..20000000, default 2000000)\n"
          "  --runs N               runs a bound (1..16, default 3; memory has one a handler)\n"
          "  --workers N            worker threads (1..64, default 2)\n"
+         "  --set NAME=VALUE       an option of the consumers, besides those a question needs (8 at most)\n"
          "  --help                 this text\n"
          "\n"
          "Standard output gets a JSON line a bound. Exit status: 0 all bounds kept, 1 one missed, 2 bad usage.");
@@ -80,7 +99,7 @@ static struct weir_bench_result memory_run(const struct settings *settings, cons
                                      "--blocking",
                                      blocking ? "1" : "0",
                                      NULL};
-    return weir_bench_arm(arguments, 240);
+    return run_arm_with(settings, arguments, 240);
 }
 
 static void memory_lines(struct weir_bench_report *report, const struct settings *settings, const char *handler,
@@ -152,7 +171,7 @@ static void flight_of(struct weir_bench_report *report, const struct settings *s
                                      "5",
                                      NULL};
     for (uint64_t run = 0; run < settings->runs; run++) {
-        struct weir_bench_result result = weir_bench_arm(arguments, 120);
+        struct weir_bench_result result = run_arm_with(settings, arguments, 120);
         shares[run] = weir_bench_number(&result, "share");
         fprintf(stderr,
                 "  %s ms x %s: %.0f messages/s, %.3f of the ceiling; %.0f in flight on average; downstream %.0f us "
@@ -185,7 +204,7 @@ static double noop_run(const struct settings *settings, const struct weir_bench_
     const char *const arguments[] = {
         "--arm", arm,          "--bootstrap", settings->bootstrap, "--topic", topic->name, "--partitions",
         "12",    "--messages", messages,      "--workers",         workers,   NULL};
-    struct weir_bench_result result = weir_bench_arm(arguments, 180);
+    struct weir_bench_result result = run_arm_with(settings, arguments, 180);
     fprintf(stderr, "  %s: %.0f messages/s, %.0f ns of CPU each\n", arm, weir_bench_number(&result, "rate"),
             weir_bench_number(&result, "cpu_ns_each"));
     return weir_bench_number(&result, "rate");
@@ -237,7 +256,8 @@ enum {
     LATENCY,
     IN_FLIGHT,
     SECONDS,
-    BLOCKING
+    BLOCKING,
+    SET,
 };
 
 static const struct option OPTIONS[] = {
@@ -248,6 +268,7 @@ static const struct option OPTIONS[] = {
     {"messages", required_argument, NULL, MESSAGES},
     {"runs", required_argument, NULL, RUNS},
     {"workers", required_argument, NULL, WORKERS},
+    {"set", required_argument, NULL, SET},
     {"help", no_argument, NULL, HELP},
     /* of arms, which the bench starts by itself */
     {"arm", required_argument, NULL, ARM},
@@ -285,6 +306,11 @@ static void take(int option, struct settings *settings, struct weir_bench_arm_op
     case WORKERS:
         settings->workers = number("workers", optarg, 1, WEIR_BENCH_WORKERS_MAX);
         arm->workers = (unsigned)settings->workers;
+        break;
+    case SET:
+        if (arm->set_count == WEIR_BENCH_SETS_MAX)
+            weir_bench_die("--set: at most %d", WEIR_BENCH_SETS_MAX);
+        arm->set[arm->set_count++] = optarg;
         break;
     case HELP:
         print_help();
@@ -345,6 +371,8 @@ int main(int argc, char **argv)
         fputs("bench-smoke: give --bootstrap HOST:PORT and no operands; try --help\n", stderr);
         return 2;
     }
+    settings.set = arm.set;
+    settings.set_count = arm.set_count;
     if (arm_name)
         return run_arm(arm_name, &arm);
     struct weir_bench_report report = {0};

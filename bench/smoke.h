@@ -14,6 +14,8 @@
 #include <stdatomic.h>
 #include <weir/weir.h>
 
+#define WEIR_BENCH_SETS_MAX 8
+
 /* What an arm is told on its command line. */
 struct weir_bench_arm_options {
     const char *bootstrap, *topic;
@@ -24,8 +26,10 @@ struct weir_bench_arm_options {
     uint64_t latency_ms;   /* memory, flight: of the handler */
     uint64_t in_flight;    /* flight: messages */
     unsigned workers;
-    unsigned seconds; /* to measure, or at most */
-    bool blocking;    /* memory: the handler sleeps instead of answering later */
+    unsigned seconds;               /* to measure, or at most */
+    bool blocking;                  /* memory: the handler sleeps instead of answering later */
+    char *set[WEIR_BENCH_SETS_MAX]; /* NAME=VALUE for the consumer, besides what the arm sets */
+    size_t set_count;
 };
 
 int weir_bench_memory_arm(const struct weir_bench_arm_options *options);

@@ -3,6 +3,7 @@
  */
 #include "bench/smoke.h"
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 const char *const weir_bench_fetch_settings[][2] = {
@@ -16,6 +17,22 @@ static void set_all(struct weir_config *config, const char *const (*settings)[2]
     for (; settings && (*settings)[0]; settings++)
         if (weir_config_set(config, (*settings)[0], (*settings)[1], &error) != 0)
             weir_bench_die("%s", error.text);
+}
+
+/* What the command line adds by --set NAME=VALUE. */
+static void set_given(struct weir_config *config, const struct weir_bench_arm_options *options)
+{
+    for (size_t i = 0; i < options->set_count; i++) {
+        char name[128];
+        const char *equals = strchr(options->set[i], '=');
+        size_t length = equals ? (size_t)(equals - options->set[i]) : 0;
+        if (length == 0 || length >= sizeof name)
+            weir_bench_die("--set %s: must be NAME=VALUE", options->set[i]);
+        memcpy(name, options->set[i], length);
+        name[length] = '\0';
+        const char *const setting[][2] = {{name, equals + 1}, {NULL, NULL}};
+        set_all(config, setting);
+    }
 }
 
 struct weir_consumer *weir_bench_consumer(const struct weir_bench_arm_options *options,
@@ -40,6 +57,7 @@ struct weir_consumer *weir_bench_consumer(const struct weir_bench_arm_options *o
         weir_bench_die("memory is too short for a configuration");
     set_all(config, common);
     set_all(config, settings);
+    set_given(config, options);
     struct weir_consumer *consumer = weir_consumer_create(config, handler, user, &error);
     if (!consumer)
         weir_bench_die("%s", error.text);
