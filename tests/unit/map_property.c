@@ -113,7 +113,7 @@ Test(map_property, random_sets_come_back_whole)
     static struct sample sample;
     struct weir_random random;
     weir_random_init(&random, 20240601);
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < (int)weir_test_scaled(ROUNDS); round++) {
         draw(&sample, &random);
         int64_t end = verify(&sample, WEIR_MAP_SIZE_MAX);
         cr_assert_eq(end, sample.witness.offset < 0 ? sample.floor : sample.next, "round %d", round);
@@ -125,7 +125,7 @@ Test(map_property, any_room_gives_a_true_map)
     static struct sample sample;
     struct weir_random random;
     weir_random_init(&random, 7);
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < (int)weir_test_scaled(ROUNDS); round++) {
         draw(&sample, &random);
         for (int room = 0; room < 20; room++)
             verify(&sample, weir_random_below(&random, 1 + weir_random_below(&random, WEIR_MAP_SIZE_MAX)));
@@ -139,7 +139,7 @@ Test(map_property, each_room_up_to_5000_gives_a_true_map_and_more_room_never_say
     static struct sample sample;
     struct weir_random random;
     weir_random_init(&random, 99);
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < (int)weir_test_scaled(3); round++) {
         draw(&sample, &random);
         int64_t ends[SLACK] = {0};
         for (size_t size_max = 0; size_max <= 5000; size_max++) {
@@ -156,7 +156,7 @@ Test(map_property, every_damaged_character_is_noticed)
     static struct sample sample;
     struct weir_random random;
     weir_random_init(&random, 5);
-    for (int round = 0; round < 20; round++) {
+    for (int round = 0; round < (int)weir_test_scaled(20); round++) {
         draw(&sample, &random);
         char text[600];
         int64_t end;
