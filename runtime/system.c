@@ -5,7 +5,8 @@
  * Sleep without lost wake-ups (W5). A worker sets `sleeping`, passes a full fence, looks once more at what others can
  * put on it, and only then blocks. Others push, pass a full fence and read `sleeping`. Whichever fence comes first,
  * either the sleeper sees the push or the pusher sees `sleeping`; it takes the flag back by an exchange, and who took
- * it writes the eventfd (uv_async_send). So a wake-up costs one write at most, and none while the worker is awake.
+ * it writes the eventfd (uv_async_send). So a wake-up costs one write at most, and none while the worker is awake. What
+ * the worker's own uv callbacks put on it while it sleeps is found by on_before_block.
  *
  * Life of a loop: opened with the system, so that its users can prepare handles; run by its worker's thread; users'
  * handles are closed by that thread as it ends; wake_up and alarm stay until the system is destroyed, because other
@@ -90,9 +91,21 @@ static void set_alarm(struct weir_worker *worker, uint64_t now_ns)
         uv_timer_stop(&worker->alarm);
         return;
     }
-    uint64_t delay_ms = due_ns > now_ns ? (due_ns - now_ns) / 1000000u + 1 : 0;
     uv_update_time(&worker->loop);
-    uv_timer_start(&worker->alarm, on_alarm, delay_ms, 0);
+    uv_timer_start(&worker->alarm, on_alarm, (due_ns - now_ns) / 1000000u + 1, 0);
+}
+
+/* Called by the loop as the last thing before it blocks. The callbacks of this iteration, the alarm's and users' timers
+ * among them, ran after sleep_in_loop looked: they may have scheduled actors and armed timers here, for which nobody
+ * else will wake this worker. */
+static void on_before_block(uv_prepare_t *prepare)
+{
+    struct weir_worker *worker = prepare->data;
+    uint64_t now_ns = weir_worker_refresh_now(worker);
+    if (weir_worker_has_own_work(worker) || weir_timers_next_due_ns(&worker->timers) <= now_ns)
+        uv_stop(&worker->loop); /* poll without blocking, then return */
+    else
+        set_alarm(worker, now_ns);
 }
 
 static bool is_stopping(const struct weir_worker *worker)
@@ -114,7 +127,6 @@ static void sleep_in_loop(struct weir_worker *worker)
     ck_pr_fence_atomic_load();
     uint64_t now_ns = weir_worker_refresh_now(worker);
     if (!has_reason_to_stay(worker, now_ns)) {
-        set_alarm(worker, now_ns);
         uv_run(&worker->loop, UV_RUN_ONCE);
         weir_counter_add(&worker->stats.wakes, 1);
     }
@@ -208,7 +220,9 @@ static int open_loop(struct weir_worker *worker, struct weir_error *error)
                     worker->number, uv_strerror(result));
     }
     uv_timer_init(&worker->loop, &worker->alarm);
-    worker->alarm.data = worker;
+    uv_prepare_init(&worker->loop, &worker->before_block);
+    worker->alarm.data = worker->before_block.data = worker;
+    uv_prepare_start(&worker->before_block, on_before_block); /* first to start is last to run */
     worker->loop_is_open = true;
     return 0;
 }
@@ -221,8 +235,9 @@ struct walk {
 static void close_if_users(uv_handle_t *handle, void *argument)
 {
     struct walk *walk = argument;
-    if (handle == (uv_handle_t *)&walk->worker->wake_up || handle == (uv_handle_t *)&walk->worker->alarm ||
-        uv_is_closing(handle))
+    const struct weir_worker *worker = walk->worker;
+    if (handle == (const uv_handle_t *)&worker->wake_up || handle == (const uv_handle_t *)&worker->alarm ||
+        handle == (const uv_handle_t *)&worker->before_block || uv_is_closing(handle))
         return;
     walk->count++;
     uv_close(handle, NULL);
@@ -233,6 +248,7 @@ static void close_users(struct weir_worker *worker)
 {
     struct walk walk = {worker, 0};
     worker->users_are_closed = true;
+    uv_prepare_stop(&worker->before_block);
     uv_unref((uv_handle_t *)&worker->wake_up); /* so that alive means users' */
     uv_timer_start(&worker->alarm, on_alarm, CLOSE_WAIT_MS, CLOSE_WAIT_MS);
     uv_unref((uv_handle_t *)&worker->alarm);
@@ -258,6 +274,7 @@ static bool close_loop(struct weir_worker *worker)
 {
     uv_close((uv_handle_t *)&worker->wake_up, NULL);
     uv_close((uv_handle_t *)&worker->alarm, NULL);
+    uv_close((uv_handle_t *)&worker->before_block, NULL);
     int result = UV_EBUSY;
     for (int i = 0; i < 2 && result != 0; i++) { /* twice: a user's uv_stop() may have ended the first */
         uv_run(&worker->loop, UV_RUN_NOWAIT);

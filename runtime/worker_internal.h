@@ -45,10 +45,11 @@ struct weir_worker {
     uint64_t polled_ns;    /* when the loop was polled last */
     uint64_t accounted_ns; /* up to when busy_ns and idle_ns are written */
     bool in_step;          /* now_ns is fresh */
-    bool loop_is_open;     /* loop, wake_up and alarm are initialised */
+    bool loop_is_open;     /* loop and the three handles below are initialised */
     bool users_are_closed; /* their handles */
     uv_loop_t loop;
     uv_async_t wake_up;
+    uv_prepare_t before_block;
     uv_timer_t alarm;          /* for the timer heap, while the worker sleeps */
     uint64_t alarm_due_ns;     /* UINT64_MAX: off */
     uint64_t stalled_until_ns; /* the simulator's */

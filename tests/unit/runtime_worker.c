@@ -345,6 +345,51 @@ Test(worker, residents_roaming_actors_timers_and_the_loop_all_get_their_turn)
     finish();
 }
 
+/* ---- work that a worker's own uv callbacks make for it, just before its loop would block ---- */
+
+static struct weir_resident chained;
+static struct weir_timer chained_timer;
+static uv_timer_t chained_uv;
+
+static void on_chained_timer(struct weir_timer *timer)
+{
+    (void)timer;
+    weir_resident_notify(&chained);
+}
+
+/* Runs at the start of the loop's iteration: the loop blocks after it, unless somebody looks. */
+static void on_chained_uv(uv_timer_t *timer)
+{
+    struct weir_worker *worker = weir_worker_current();
+    (void)timer;
+    if (atomic_fetch_add_explicit(&done_count, 1, memory_order_release) % 2 == 0)
+        weir_resident_notify(&chained);
+    else
+        weir_timers_arm(weir_worker_timers(worker), &chained_timer, weir_worker_now_ns(worker) + 10000);
+}
+
+static void chained_turn(struct weir_actor *actor, struct weir_worker *worker)
+{
+    (void)actor;
+    if (!chained_uv.loop)
+        uv_timer_init(weir_worker_uv(worker), &chained_uv);
+    if (atomic_load(&done_count) < 200)
+        uv_timer_start(&chained_uv, on_chained_uv, 0, 0);
+    else
+        uv_close((uv_handle_t *)&chained_uv, NULL);
+}
+
+Test(worker, what_its_own_uv_callbacks_schedule_is_run_at_once)
+{
+    start(1);
+    weir_timer_init(&chained_timer, on_chained_timer);
+    weir_resident_init(&chained, weir_system_worker(world, 1), chained_turn, 1, 1);
+    weir_resident_notify(&chained);
+    cr_assert(weir_test_reaches(&done_count, 200), "the worker slept on what it had to do, after %llu",
+              (unsigned long long)done_count);
+    finish();
+}
+
 /* ---- stealing from an owner that is stuck ---- */
 
 #define VICTIMS 20
