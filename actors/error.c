@@ -1,7 +1,7 @@
 /*
  * Errors: the codes in one table, and the one place where sentences are written.
  *
- * Thread: any. A sentence that is too long is cut at a character's start, so that it stays UTF-8.
+ * Thread: any. A sentence is one line without control characters; one that is too long is cut between characters.
  */
 #include "actors/config.h"
 #include "runtime/check.h"
@@ -75,6 +75,14 @@ void weir_error_cut(char *text)
         text[start - 1] = '\0';
 }
 
+/* Values that a sentence quotes come from outside: they shall not break its line or colour a terminal. */
+static void replace_controls(char *text)
+{
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            *text = '?';
+}
+
 int weir_error_set(struct weir_error *error, enum weir_code code, const char *format, ...)
 {
     if (!error)
@@ -89,6 +97,7 @@ int weir_error_set(struct weir_error *error, enum weir_code code, const char *fo
         text[0] = '\0';
     else if ((size_t)length >= sizeof text)
         weir_error_cut(text);
+    replace_controls(text);
     error->code = code;
     memcpy(error->text, text, strlen(text) + 1);
     return code;

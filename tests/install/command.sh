@@ -123,7 +123,10 @@ run_sleeps_and_prints_statistics() {
 
 terminate() {
     (run -H discard -s -X weir.stats.interval.ms=50) &
-    until grep -q pulled "$scratch/run.log" 2>/dev/null; do sleep 0.1; done
+    until grep -q pulled "$scratch/run.log" 2>/dev/null; do
+        kill -0 $! || return 1
+        sleep 0.1
+    done
     kill -TERM $!
     wait $!
 }

@@ -33,6 +33,13 @@ Test(errors, a_sentence_may_be_built_from_the_one_it_replaces)
     cr_assert_str_eq(error.text, "outer: inner");
 }
 
+Test(errors, a_sentence_is_one_line_without_control_characters)
+{
+    struct weir_error error;
+    weir_error_set(&error, WEIR_INVALID, "topic %s", "a\nb\x1b[31m\x7f \xc3\xa9");
+    cr_assert_str_eq(error.text, "topic a?b?[31m? \xc3\xa9");
+}
+
 static void fill(char *text, size_t size, const char *tail)
 {
     memset(text, 'x', size);
