@@ -55,6 +55,7 @@ struct weir_consumer *weir_bench_consumer(const struct weir_bench_arm_options *o
     struct weir_config *config = weir_config_create();
     if (!config)
         weir_bench_die("memory is too short for a configuration");
+    weir_log_set(NULL, NULL, WEIR_LOG_WARN);
     set_all(config, common);
     set_all(config, settings);
     set_given(config, options);
