@@ -258,13 +258,17 @@ static void disown_all(struct weir_rdkafka *client)
     client->group.assigned = rd_kafka_topic_partition_list_new(16);
 }
 
-/* A partition without a start begins at its end: nothing is fetched for nothing until it is sought, and unlike an
- * unset offset it makes librdkafka neither ask for the committed one nor report that there is none. */
-static void begin_at_end(rd_kafka_topic_partition_list_t *list)
+/* Only what has a start is given to librdkafka: it would look for one by itself, and a seek while it asks a broker for
+ * the log's end, say, is overruled by the answer that comes late. The rest is owned, and started by its seek. */
+static rd_kafka_topic_partition_list_t *with_start(const rd_kafka_topic_partition_list_t *list)
 {
-    for (int index = 0; index < list->cnt; index++)
-        if (list->elems[index].offset < 0)
-            list->elems[index].offset = RD_KAFKA_OFFSET_END;
+    rd_kafka_topic_partition_list_t *some = rd_kafka_topic_partition_list_new(list->cnt);
+    for (int index = 0; index < list->cnt; index++) {
+        const rd_kafka_topic_partition_t *element = &list->elems[index];
+        if (element->offset >= 0)
+            rd_kafka_topic_partition_list_add(some, element->topic, element->partition)->offset = element->offset;
+    }
+    return some;
 }
 
 int weir_rdkafka_assign(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count)
@@ -274,24 +278,41 @@ int weir_rdkafka_assign(struct weir_kafka *kafka, const struct weir_kafka_offset
     if (!group->is_open || group->open_kind != WEIR_KAFKA_ASSIGN)
         return WEIR_STATE;
     rd_kafka_topic_partition_list_t *list = weir_rdkafka_list(offsets, count, false);
-    if (!list)
-        return WEIR_NO_MEMORY;
-    begin_at_end(list);
-    /* Before the answer: fetching, and so the queues' wake-ups, begin with it. */
+    rd_kafka_topic_partition_list_t *some = with_start(list);
     own(client, list);
     int code = group->is_cooperative
-                   ? result_of_error(client, "incremental_assign", rd_kafka_incremental_assign(client->rk, list))
-                   : result_of_code(client, "assign", rd_kafka_assign(client->rk, list));
+                   ? result_of_error(client, "incremental_assign", rd_kafka_incremental_assign(client->rk, some))
+                   : result_of_code(client, "assign", rd_kafka_assign(client->rk, some));
+    rd_kafka_topic_partition_list_destroy(some);
     rd_kafka_topic_partition_list_destroy(list);
     close_event(client);
     return code;
 }
 
+rd_kafka_topic_partition_list_t *weir_rdkafka_started(struct weir_rdkafka *client,
+                                                      const rd_kafka_topic_partition_list_t *list)
+{
+    rd_kafka_topic_partition_list_t *some = rd_kafka_topic_partition_list_new(list->cnt), *all = NULL;
+    if (rd_kafka_assignment(client->rk, &all) != RD_KAFKA_RESP_ERR_NO_ERROR || !all)
+        return some;
+    for (int index = 0; index < list->cnt; index++) {
+        const rd_kafka_topic_partition_t *element = &list->elems[index];
+        if (rd_kafka_topic_partition_list_find(all, element->topic, element->partition))
+            rd_kafka_topic_partition_list_add(some, element->topic, element->partition)->offset = element->offset;
+    }
+    rd_kafka_topic_partition_list_destroy(all);
+    return some;
+}
+
+/* librdkafka takes back all of a list or, if one of it was never started, nothing. */
 static int unassign_some(struct weir_rdkafka *client)
 {
     const rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(client->group.open);
     disown(client, list);
-    return result_of_error(client, "incremental_unassign", rd_kafka_incremental_unassign(client->rk, list));
+    rd_kafka_topic_partition_list_t *some = weir_rdkafka_started(client, list);
+    int code = result_of_error(client, "incremental_unassign", rd_kafka_incremental_unassign(client->rk, some));
+    rd_kafka_topic_partition_list_destroy(some);
+    return code;
 }
 
 static int unassign_all(struct weir_rdkafka *client)

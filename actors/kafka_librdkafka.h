@@ -39,8 +39,8 @@ struct weir_rdkafka_group {
     bool is_cooperative;                       /* as the open event was announced, and is to be answered */
     bool is_open;                              /* true with open == NULL: a LOST of our own making */
     rd_kafka_event_t *waiting;                 /* arrived while another one was open, or memory was short */
-    rd_kafka_topic_partition_list_t *assigned; /* what the caller owns, by its answers, and where it was last told to
-                                                  start */
+    rd_kafka_topic_partition_list_t *assigned; /* what the caller owns, by its answers, and where each was last
+                                                  told to start; -1: not yet */
 };
 
 /* ---- requests ---- */
@@ -197,6 +197,9 @@ bool weir_rdkafka_group_take(struct weir_rdkafka *client, rd_kafka_event_t *even
 bool weir_rdkafka_group_step(struct weir_rdkafka *client);                          /* what waits; true: handed over */
 bool weir_rdkafka_group_lose(struct weir_rdkafka *client); /* LOST of what is still owned; true: handed over */
 bool weir_rdkafka_group_is_quiet(const struct weir_rdkafka *client);
+/* Those of the list that librdkafka has been given; asks its main thread. */
+rd_kafka_topic_partition_list_t *weir_rdkafka_started(struct weir_rdkafka *client,
+                                                      const rd_kafka_topic_partition_list_t *list);
 bool weir_rdkafka_is_cooperative(struct weir_rdkafka *client); /* asks librdkafka's main thread */
 int weir_rdkafka_assign(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count);
 int weir_rdkafka_unassign(struct weir_kafka *kafka);

@@ -5,9 +5,12 @@
  * it is not given to the helper, where it could come after a later assignment of the same partition and move that.
  * The answer is waited for, as theirs is, but for TRY_MS at most; what comes later still comes in order.
  *
- * librdkafka refuses to seek a partition that is not fetching: one whose assignment is not through yet, which passes,
- * or one that was out of range, which has stopped for good (with auto.offset.reset=error, in every version up to
- * 2.15) until it is assigned anew. So a refused seek is tried again for RETRY_NS, then the partition is restarted:
+ * librdkafka seeks only what is fetching. Three kinds of partitions are not:
+ *   - one that was assigned without a start and is not librdkafka's yet: the seek is its start;
+ *   - one whose assignment is not through yet: that passes, so it is tried again for RETRY_NS;
+ *   - one that was out of range: it has stopped for good (with auto.offset.reset=error, in every version up to 2.15)
+ *     until it is assigned anew.
+ * The first, and after RETRY_NS the others, are (re)started:
  *
  *   Cooperative group: it alone is unassigned and assigned.
  *   Eager group: librdkafka takes whole assignments only, and each starts all partitions anew. So all queues are held
@@ -30,43 +33,40 @@ enum {
     VERSION_2_1_0 = 0x020100, /* without pre-release byte */
 };
 
-/* ---- restart ---- */
+/* ---- which ---- */
 
 static bool is_stopped(const rd_kafka_topic_partition_t *element)
 {
     return element->err == RD_KAFKA_RESP_ERR__STATE || element->err == RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS;
 }
 
-/* Those not fetching, with where they are to start; what is not ours is told so. NULL: none. */
+/* Those still to be sought; what is not ours is told so. */
 static rd_kafka_topic_partition_list_t *stopped_ones(struct weir_rdkafka *client, rd_kafka_topic_partition_list_t *list)
 {
-    rd_kafka_topic_partition_list_t *stopped = NULL;
+    rd_kafka_topic_partition_list_t *stopped = rd_kafka_topic_partition_list_new(list->cnt);
     for (int index = 0; index < list->cnt; index++) {
         rd_kafka_topic_partition_t *element = &list->elems[index];
         if (!is_stopped(element))
             continue;
-        if (!rd_kafka_topic_partition_list_find(client->group.assigned, element->topic, element->partition)) {
+        if (rd_kafka_topic_partition_list_find(client->group.assigned, element->topic, element->partition))
+            rd_kafka_topic_partition_list_add(stopped, element->topic, element->partition)->offset = element->offset;
+        else
             element->err = RD_KAFKA_RESP_ERR__ASSIGNMENT_LOST;
-            continue;
-        }
-        if (!stopped)
-            stopped = rd_kafka_topic_partition_list_new(list->cnt);
-        rd_kafka_topic_partition_list_add(stopped, element->topic, element->partition)->offset = element->offset;
     }
     return stopped;
 }
 
-static void take_results(rd_kafka_topic_partition_list_t *list, const rd_kafka_topic_partition_list_t *some,
-                         rd_kafka_resp_err_t code)
+static void remove_from(rd_kafka_topic_partition_list_t *list, const rd_kafka_topic_partition_list_t *some)
 {
     for (int index = 0; index < some->cnt; index++)
-        rd_kafka_topic_partition_list_find(list, some->elems[index].topic, some->elems[index].partition)->err = code;
+        rd_kafka_topic_partition_list_del(list, some->elems[index].topic, some->elems[index].partition);
 }
+
+/* ---- start and restart ---- */
 
 static bool may_restart(struct weir_rdkafka *client)
 {
-    return client->phase == WEIR_RDKAFKA_RUNNING && !client->is_fatal && weir_rdkafka_group_is_quiet(client) &&
-           rd_kafka_queue_length(client->events) == 0;
+    return !client->is_fatal && rd_kafka_queue_length(client->events) == 0;
 }
 
 static void complain(struct weir_rdkafka *client, const char *what, const char *words)
@@ -85,32 +85,48 @@ static rd_kafka_resp_err_t result_of(struct weir_rdkafka *client, const char *wh
     return code;
 }
 
-/* The first may fail because an earlier attempt got no further than it; the second decides. */
-static rd_kafka_resp_err_t restart_some(struct weir_rdkafka *client, rd_kafka_topic_partition_list_t *stopped)
+/* If the first fails, so does the second: then it is tried again. */
+static rd_kafka_resp_err_t restart_some(struct weir_rdkafka *client, const rd_kafka_topic_partition_list_t *stopped)
 {
-    result_of(client, "incremental_unassign", rd_kafka_incremental_unassign(client->rk, stopped));
+    rd_kafka_topic_partition_list_t *started = weir_rdkafka_started(client, stopped);
+    if (started->cnt > 0)
+        result_of(client, "incremental_unassign", rd_kafka_incremental_unassign(client->rk, started));
+    rd_kafka_topic_partition_list_destroy(started);
     return result_of(client, "incremental_assign", rd_kafka_incremental_assign(client->rk, stopped));
 }
 
 /* Where a partition goes on: where it is sought to, else where its pulls stand, else where it was to start. */
 static int64_t start_of(struct weir_rdkafka *client, const rd_kafka_topic_partition_t *owned,
-                        rd_kafka_topic_partition_list_t *stopped)
+                        const rd_kafka_topic_partition_list_t *stopped)
 {
     const rd_kafka_topic_partition_t *sought =
-        rd_kafka_topic_partition_list_find(stopped, owned->topic, owned->partition);
+        rd_kafka_topic_partition_list_find((rd_kafka_topic_partition_list_t *)stopped, owned->topic, owned->partition);
     if (sought)
         return sought->offset;
     const struct weir_kafka_queue *queue = weir_rdkafka_queue_find(client, owned->topic, owned->partition);
     return queue && queue->next >= 0 ? queue->next : owned->offset;
 }
 
-static rd_kafka_resp_err_t restart_all(struct weir_rdkafka *client, rd_kafka_topic_partition_list_t *stopped)
+/* All that have a start; called with the queues held. */
+static rd_kafka_topic_partition_list_t *whole_assignment(struct weir_rdkafka *client,
+                                                         const rd_kafka_topic_partition_list_t *stopped)
+{
+    const rd_kafka_topic_partition_list_t *assigned = client->group.assigned;
+    rd_kafka_topic_partition_list_t *all = rd_kafka_topic_partition_list_new(assigned->cnt);
+    for (int index = 0; index < assigned->cnt; index++) {
+        const rd_kafka_topic_partition_t *owned = &assigned->elems[index];
+        int64_t start = start_of(client, owned, stopped);
+        if (start >= 0)
+            rd_kafka_topic_partition_list_add(all, owned->topic, owned->partition)->offset = start;
+    }
+    return all;
+}
+
+static rd_kafka_resp_err_t restart_all(struct weir_rdkafka *client, const rd_kafka_topic_partition_list_t *stopped)
 {
     for (struct weir_kafka_queue *queue = client->queues; queue; queue = queue->after)
         weir_rdkafka_queue_hold(queue);
-    rd_kafka_topic_partition_list_t *all = rd_kafka_topic_partition_list_copy(client->group.assigned);
-    for (int index = 0; index < all->cnt; index++)
-        all->elems[index].offset = start_of(client, &all->elems[index], stopped);
+    rd_kafka_topic_partition_list_t *all = whole_assignment(client, stopped);
     rd_kafka_resp_err_t code = rd_kafka_assign(client->rk, all);
     if (code)
         complain(client, "assign", rd_kafka_err2str(code));
@@ -120,17 +136,17 @@ static rd_kafka_resp_err_t restart_all(struct weir_rdkafka *client, rd_kafka_top
     return code;
 }
 
-static void restart(struct weir_rdkafka *client, rd_kafka_topic_partition_list_t *list)
+static void restart(struct weir_rdkafka *client, rd_kafka_topic_partition_list_t *list,
+                    const rd_kafka_topic_partition_list_t *stopped)
 {
-    rd_kafka_topic_partition_list_t *stopped = stopped_ones(client, list);
-    if (!stopped)
+    if (stopped->cnt == 0 || !may_restart(client))
         return;
-    if (may_restart(client)) {
-        rd_kafka_resp_err_t code =
-            weir_rdkafka_is_cooperative(client) ? restart_some(client, stopped) : restart_all(client, stopped);
-        take_results(list, stopped, code);
-    }
-    rd_kafka_topic_partition_list_destroy(stopped);
+    rd_kafka_resp_err_t code =
+        weir_rdkafka_is_cooperative(client) ? restart_some(client, stopped) : restart_all(client, stopped);
+    /* Refused altogether: as stopped as before. */
+    for (int index = 0; !code && index < stopped->cnt; index++)
+        rd_kafka_topic_partition_list_find(list, stopped->elems[index].topic, stopped->elems[index].partition)->err =
+            RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 /* ---- seek ---- */
@@ -142,28 +158,55 @@ static int timeout_ms(void)
 }
 
 /* The error of the whole is a time-out; each partition then says for itself that it is in progress. */
-static void try_seek(struct weir_rdkafka *client, rd_kafka_topic_partition_list_t *list)
+static void try_seek(struct weir_rdkafka *client, rd_kafka_topic_partition_list_t *list,
+                     rd_kafka_topic_partition_list_t *started)
 {
-    rd_kafka_error_t *error = rd_kafka_seek_partitions(client->rk, list, timeout_ms());
+    if (started->cnt == 0)
+        return;
+    rd_kafka_error_t *error = rd_kafka_seek_partitions(client->rk, started, timeout_ms());
     if (error)
         rd_kafka_error_destroy(error);
+    for (int index = 0; index < started->cnt; index++) {
+        const rd_kafka_topic_partition_t *result = &started->elems[index];
+        rd_kafka_topic_partition_list_find(list, result->topic, result->partition)->err = result->err;
+    }
 }
 
-/* Those that were refused because they are not fetching; true if there are any. */
-static bool try_stopped(struct weir_rdkafka *client, rd_kafka_topic_partition_list_t *list)
+/* Pulls begin at the new place: where they stood before counts no more. */
+static void note(struct weir_rdkafka *client, const rd_kafka_topic_partition_list_t *list)
+{
+    for (int index = 0; index < list->cnt; index++) {
+        const rd_kafka_topic_partition_t *element = &list->elems[index];
+        rd_kafka_topic_partition_t *owned =
+            rd_kafka_topic_partition_list_find(client->group.assigned, element->topic, element->partition);
+        if (element->err != RD_KAFKA_RESP_ERR_NO_ERROR || !owned)
+            continue;
+        owned->offset = element->offset;
+        struct weir_kafka_queue *queue = weir_rdkafka_queue_find(client, element->topic, element->partition);
+        if (queue)
+            weir_rdkafka_queue_forget(queue);
+    }
+}
+
+/* One round; true if none is left. */
+static bool try_all(struct weir_rdkafka *client, rd_kafka_topic_partition_list_t *list, bool is_last)
 {
     rd_kafka_topic_partition_list_t *stopped = stopped_ones(client, list);
-    if (!stopped)
-        return false;
-    try_seek(client, stopped);
-    bool any = false;
-    for (int index = 0; index < stopped->cnt; index++) {
-        const rd_kafka_topic_partition_t *result = &stopped->elems[index];
-        rd_kafka_topic_partition_list_find(list, result->topic, result->partition)->err = result->err;
-        any |= is_stopped(result);
-    }
+    rd_kafka_topic_partition_list_t *started = weir_rdkafka_started(client, stopped);
     rd_kafka_topic_partition_list_destroy(stopped);
-    return any;
+    try_seek(client, list, started);
+    note(client, list); /* before a restart, which may concern them all */
+    stopped = stopped_ones(client, list);
+    if (!is_last)
+        remove_from(stopped, started);
+    restart(client, list, stopped);
+    note(client, list);
+    rd_kafka_topic_partition_list_destroy(stopped);
+    rd_kafka_topic_partition_list_destroy(started);
+    stopped = stopped_ones(client, list);
+    bool none_left = stopped->cnt == 0;
+    rd_kafka_topic_partition_list_destroy(stopped);
+    return none_left;
 }
 
 /* Before the first try every partition counts as refused: what is not ours is then found by the same way. */
@@ -184,29 +227,9 @@ static bool work_on(struct weir_rdkafka *client, struct weir_rdkafka_request *re
         return true;
     if (now_ns < request->try_ns)
         return false;
-    if (!try_stopped(client, request->list))
-        return true;
+    bool is_last = now_ns >= request->deadline_ns;
     request->try_ns = now_ns + PAUSE_NS;
-    if (now_ns < request->deadline_ns)
-        return false;
-    restart(client, request->list);
-    return true;
-}
-
-/* Pulls begin at the new place: where they stood before counts no more. */
-static void note(struct weir_rdkafka *client, const rd_kafka_topic_partition_list_t *list)
-{
-    for (int index = 0; index < list->cnt; index++) {
-        const rd_kafka_topic_partition_t *element = &list->elems[index];
-        rd_kafka_topic_partition_t *owned =
-            rd_kafka_topic_partition_list_find(client->group.assigned, element->topic, element->partition);
-        if (element->err != RD_KAFKA_RESP_ERR_NO_ERROR || !owned)
-            continue;
-        owned->offset = element->offset;
-        struct weir_kafka_queue *queue = weir_rdkafka_queue_find(client, element->topic, element->partition);
-        if (queue)
-            weir_rdkafka_queue_forget(queue);
-    }
+    return try_all(client, request->list, is_last) || is_last;
 }
 
 void weir_rdkafka_seek_step(struct weir_rdkafka *client)
@@ -214,7 +237,6 @@ void weir_rdkafka_seek_step(struct weir_rdkafka *client)
     struct weir_rdkafka_requests *requests = &client->requests;
     while (requests->seeks && work_on(client, requests->seeks)) {
         struct weir_rdkafka_request *request = weir_rdkafka_request_take(&requests->seeks, &requests->seeks_end);
-        note(client, request->list);
         weir_rdkafka_request_append(&requests->ready_end, request);
     }
 }
