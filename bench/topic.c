@@ -97,11 +97,18 @@ static void send_one(rd_kafka_t *client, const struct weir_bench_topic *topic, u
     uint64_t key_number = topic->keys ? weir_bench_mix(1, number) % topic->keys : number;
     int key_size = snprintf(key, sizeof key, "k%llu", (unsigned long long)key_number);
     int32_t partition = (int32_t)(key_number % (uint64_t)topic->partitions);
+    const rd_kafka_vu_t parts[] = {
+        {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic->name},
+        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = partition},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {key, (size_t)key_size}},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {value, topic->value_size}},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+    };
     rd_kafka_resp_err_t fault;
     do {
-        fault = rd_kafka_producev(client, RD_KAFKA_V_TOPIC(topic->name), RD_KAFKA_V_PARTITION(partition),
-                                  RD_KAFKA_V_KEY(key, (size_t)key_size), RD_KAFKA_V_VALUE(value, topic->value_size),
-                                  RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
+        rd_kafka_error_t *error = rd_kafka_produceva(client, parts, sizeof parts / sizeof parts[0]);
+        fault = error ? rd_kafka_error_code(error) : RD_KAFKA_RESP_ERR_NO_ERROR;
+        rd_kafka_error_destroy(error); /* NULL is fine */
         if (fault == RD_KAFKA_RESP_ERR__QUEUE_FULL)
             rd_kafka_poll(client, 10);
     } while (fault == RD_KAFKA_RESP_ERR__QUEUE_FULL);

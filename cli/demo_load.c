@@ -56,11 +56,19 @@ static bool send_order(struct weir_demo_load *load, uint32_t id)
     int key_size = snprintf(key, sizeof key, "customer-%05u", order->key);
     int value_size = snprintf(value, sizeof value, "{\"order\":%u,\"customer\":%u,\"sequence\":%u,\"cents\":%u}", id,
                               order->key, order->sequence, (unsigned)(weir_demo_mix(id, 7) % 100000));
+    const rd_kafka_vu_t parts[] = {
+        {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = DEMO_TOPIC},
+        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = order->partition},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {key, (size_t)key_size}},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {value, (size_t)value_size}},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = order},
+    };
     rd_kafka_resp_err_t fault;
     do {
-        fault = rd_kafka_producev(load->producer, RD_KAFKA_V_TOPIC(DEMO_TOPIC), RD_KAFKA_V_PARTITION(order->partition),
-                                  RD_KAFKA_V_KEY(key, (size_t)key_size), RD_KAFKA_V_VALUE(value, (size_t)value_size),
-                                  RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_OPAQUE(order), RD_KAFKA_V_END);
+        rd_kafka_error_t *error = rd_kafka_produceva(load->producer, parts, sizeof parts / sizeof parts[0]);
+        fault = error ? rd_kafka_error_code(error) : RD_KAFKA_RESP_ERR_NO_ERROR;
+        rd_kafka_error_destroy(error); /* NULL is fine */
         rd_kafka_poll(load->producer, fault == RD_KAFKA_RESP_ERR__QUEUE_FULL ? 10 : 0);
     } while (fault == RD_KAFKA_RESP_ERR__QUEUE_FULL && !atomic_load_explicit(&load->stop, memory_order_relaxed));
     if (fault) {

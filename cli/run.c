@@ -45,6 +45,7 @@ static int consume(struct job *job)
     struct weir_error error;
     if (weir_config_check_brokers(job->settings.config, &error) != 0)
         return weir_cli_failure(&weir_cli_run_command, error.text);
+    weir_log_set(NULL, NULL, (enum weir_log_level)weir_config_options(job->settings.config)->log_level);
     struct weir_consumer *consumer =
         weir_consumer_create(job->settings.config, job->handler.call, &job->handler, &error);
     if (!consumer)
