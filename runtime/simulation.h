@@ -21,7 +21,8 @@ typedef void weir_simulation_observer(void *argument); /* after every step: inva
 struct weir_simulation *weir_simulation_create(uint64_t seed);
 void weir_simulation_destroy(struct weir_simulation *simulation); /* its systems too; queued events are dropped */
 
-/** A system of `workers` + 1 whose steps the simulation runs. Several systems stand for several processes. */
+/** A system of `workers` + 1 whose steps the simulation runs. Several systems stand for several processes. The
+ *  simulation's; NULL where memory is short or `workers` is not 1 .. 256. */
 struct weir_system *weir_simulation_system(struct weir_simulation *simulation, unsigned workers);
 
 /** Take a system out, as a crash does: no step of it runs again. Its memory is freed with the simulation. */

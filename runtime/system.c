@@ -355,6 +355,7 @@ int weir_system_start(struct weir_system *system, struct weir_error *error)
 
 void weir_system_stop(struct weir_system *system)
 {
+    WEIR_CHECK(system->thread_count == 0 || weir_worker_current() == NULL); /* it would wait for itself */
     atomic_store_explicit(&system->stopping, true, memory_order_seq_cst);
     ck_pr_fence_memory(); /* before weir_worker_wake reads `sleeping`; with the exchange in sleep_in_loop */
     for (unsigned i = 0; i < system->thread_count; i++)

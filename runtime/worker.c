@@ -20,6 +20,8 @@
 
 enum wake_state { WAKE_IDLE = 0, WAKE_SCHEDULED, WAKE_RUNNING, WAKE_NOTIFIED };
 
+#define SLICE_NS           1000u   /* of short turns, between two readings of the clock */
+#define SLICE_MAX          16      /* turns; when they turn long of a sudden, this many pass before it is seen */
 #define AVERAGE_WEIGHT     8       /* the average moves by 1/8 of the difference */
 #define AVERAGE_START_NS   50000u  /* unknown turns are offered; short ones soon show */
 #define AVERAGE_SAMPLE_MAX 100000u /* one outlier (a page fault, a preempted thread) counts no more */
@@ -371,6 +373,15 @@ static unsigned run_slice(struct weir_worker *worker, uint64_t average_ns, unsig
     return count;
 }
 
+/* Where turns are long the clock is read after each; where they are short, 22 ns are too much for each. */
+static unsigned slice_size(uint64_t average_ns, unsigned left)
+{
+    uint64_t size = SLICE_NS / (average_ns + 1) + 1;
+    if (size > SLICE_MAX)
+        size = SLICE_MAX;
+    return size < left ? (unsigned)size : left;
+}
+
 static bool run_stolen(struct weir_worker *worker)
 {
     struct weir_actor *actor = steal(worker);
@@ -392,9 +403,7 @@ static bool run_roaming(struct weir_worker *worker)
     for (uint64_t end_ns = worker->now_ns + STEP_NS_MAX; total < worker->limits.roaming && worker->now_ns <= end_ns;) {
         uint64_t average_ns = atomic_load_explicit(&worker->turn_average_ns, memory_order_relaxed);
         offer(worker, average_ns);
-        /* Where turns are long the clock is read after each, else once for all: 22 ns are much for 50. */
-        unsigned count =
-            run_slice(worker, average_ns, average_ns >= STEAL_TURN_NS ? 1 : worker->limits.roaming - total);
+        unsigned count = run_slice(worker, average_ns, slice_size(average_ns, worker->limits.roaming - total));
         if (count == 0)
             break;
         total += count;

@@ -13,6 +13,7 @@
  *   1. fire timers that are due (at most TIMERS_PER_STEP)
  *   2. run each resident actor that was scheduled when the step began, one turn each
  *   3. run up to ROAMING_PER_STEP roaming actors from the own queue; if it is empty, steal one
+ * 2 and 3 start no further turn after STEP_NS_MAX in them, so that long turns do not add up; the rest keeps its place.
  *
  * Invariants
  *   W1. A resident actor's turn runs on its home only, and never twice at once. States: idle -> scheduled (notify) ->
@@ -60,9 +61,13 @@ struct weir_resident {
     struct weir_mailbox mailbox;      /* taken by the turn */
 };
 
-/* Counters of one worker: written by it, read by any (relaxed). Times in ns. */
+/* Counters of one worker: written by it, read by any (relaxed). A sleep counts as idle when it is over. */
 struct weir_worker_stats {
-    _Atomic uint64_t busy_ns, idle_ns, turns, roaming_turns, steals, wakes;
+    _Atomic uint64_t busy_ns, idle_ns;
+    _Atomic uint64_t turns;           /* of all actors, */
+    _Atomic uint64_t roaming_turns;   /* of roaming ones, and */
+    _Atomic uint64_t steals;          /* of those that it took from other workers */
+    _Atomic uint64_t wakes;           /* sleeps in the loop that ended */
     _Atomic uint64_t turn_started_ns; /* of the turn under way; 0 between turns: for the watchdog */
 };
 
@@ -78,17 +83,22 @@ void weir_resident_init(struct weir_resident *resident, struct weir_worker *home
  *  already. */
 void weir_resident_notify(struct weir_resident *resident);
 
-/** weir_mailbox_send, then notify. */
+/** weir_mailbox_send, then notify. Unlike the two by hand, it may be used where the receiver frees the resident after
+ *  this mail: see weir_resident_is_idle. Thread: any, not signal handlers. */
 void weir_resident_send(struct weir_resident *resident, struct weir_mail *mail);
 
-/** True when no turn is scheduled or running and none can come: nobody notifies any more. Thread: home. */
+/** True when no turn is scheduled or running, no mail is waiting and no weir_resident_send() is under way: once nobody
+ *  sends or notifies any more, it may be freed, even by whoever has just received the last mail. Not from within its
+ *  own turn, where it is false. Where it is false because of a sender, another turn follows.
+ *  Thread: home. Cost: one load a worker. */
 bool weir_resident_is_idle(const struct weir_resident *resident);
 
 /** Put a roaming actor at the back of this worker's queue; a sleeping worker may be woken to steal it.
  *  Thread: worker `worker` (within a turn or timer callback of it). */
 void weir_worker_dispatch(struct weir_worker *worker, struct weir_actor *actor);
 
-/** This worker's time, read at the start of the step and by weir_worker_refresh_now(). Thread: worker. */
+/** This worker's time, read at the start of the step, after turns that may have been long, and by
+ *  weir_worker_refresh_now(); in callbacks of its uv loop, the time itself. Thread: worker. */
 uint64_t weir_worker_now_ns(const struct weir_worker *worker);
 uint64_t weir_worker_refresh_now(struct weir_worker *worker);
 int64_t weir_worker_wall_ms(const struct weir_worker *worker);

@@ -244,6 +244,45 @@ Test(simulation, a_notify_within_the_turn_makes_another_turn)
     weir_simulation_destroy(simulation);
 }
 
+/* ---- the hint for long turns ---- */
+
+static bool saw_others, saw_roaming, saw_nothing;
+static struct racer first_racer, second_racer;
+static struct weir_actor idle_roamer;
+
+static void ignore_turn(struct weir_actor *actor, struct weir_worker *worker)
+{
+    (void)actor;
+    saw_nothing = !weir_worker_has_queued(worker);
+}
+
+static void ask_turn(struct weir_actor *actor, struct weir_worker *worker)
+{
+    if (actor == &first_racer.resident.actor) {
+        saw_others = weir_worker_has_queued(worker);
+        return;
+    }
+    idle_roamer.turn = ignore_turn;
+    weir_worker_dispatch(worker, &idle_roamer);
+    saw_roaming = weir_worker_has_queued(worker);
+}
+
+Test(simulation, a_turn_can_ask_whether_others_wait_on_its_worker)
+{
+    struct weir_simulation *simulation = weir_simulation_create(1);
+    struct weir_worker *worker = weir_system_worker(weir_simulation_system(simulation, 1), 1);
+    weir_resident_init(&first_racer.resident, worker, ask_turn, 1, 1);
+    weir_resident_init(&second_racer.resident, worker, ask_turn, 1, 1);
+    weir_resident_notify(&first_racer.resident);
+    weir_resident_notify(&second_racer.resident);
+    while (weir_simulation_step(simulation))
+        ;
+    cr_assert(saw_others);
+    cr_assert(saw_roaming);
+    cr_assert(saw_nothing);
+    weir_simulation_destroy(simulation);
+}
+
 /* ---- time and events ---- */
 
 static uint64_t called_ns[8];
