@@ -163,6 +163,8 @@ static bool open_event(struct weir_rdkafka *client, enum weir_kafka_event_kind k
         offsets[index].offset = -1;
     client->group.is_open = true;
     client->group.open_kind = kind;
+    if (kind == WEIR_KAFKA_LOST)
+        weir_rdkafka_commits_lose(client);
     weir_rdkafka_emit(client, &(struct weir_kafka_event){.kind = kind,
                                                          .cooperative = client->group.is_cooperative,
                                                          .offsets = offsets,
@@ -192,6 +194,7 @@ bool weir_rdkafka_group_take(struct weir_rdkafka *client, rd_kafka_event_t *even
 {
     WEIR_CHECK(!client->group.waiting); /* librdkafka asks no second time before its answer */
     client->group.waiting = event;
+    weir_rdkafka_commits_joined(client);
     return weir_rdkafka_group_step(client);
 }
 

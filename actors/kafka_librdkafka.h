@@ -6,6 +6,7 @@
  *   kafka_group.c        ASSIGN, REVOKE, LOST and their answers
  *   kafka_fetch.c        partition queues, pulls, records
  *   kafka_requests.c     requests and the helper thread for calls that wait for a broker
+ *   kafka_commit.c       commits, and the joins that they must not meet
  *   kafka_calls.c        those calls
  *   kafka_seek.c         seeking, also where librdkafka's own seek is refused
  *   kafka_producer.c     the producer, and its replacement after a fatal error
@@ -70,6 +71,7 @@ struct weir_rdkafka_commit {
     uint64_t tag;
     rd_kafka_topic_partition_list_t *list; /* as asked, then as answered */
     rd_kafka_resp_err_t error;             /* of the whole */
+    bool is_sent;                          /* false: waits for the end of a join */
     bool is_done;
 };
 
@@ -85,6 +87,7 @@ struct weir_rdkafka_requests {
     struct weir_rdkafka_request *ready, **ready_end; /* taken from done, not handed over yet */
     struct weir_rdkafka_request *seeks, **seeks_end; /* not done yet */
     struct weir_rdkafka_commit *commits;             /* outstanding, oldest first */
+    _Atomic bool is_joining;                         /* set by librdkafka's threads, taken back by control */
     size_t outstanding;                              /* requests but for commits that are still to be answered */
     pthread_t thread;
     bool started;
@@ -223,8 +226,6 @@ void weir_rdkafka_requests_close(struct weir_rdkafka *client);  /* cut calls sho
 void weir_rdkafka_requests_deinit(struct weir_rdkafka *client); /* ends the helper */
 bool weir_rdkafka_requests_step(struct weir_rdkafka *client);   /* true: an event was handed over */
 bool weir_rdkafka_requests_are_done(const struct weir_rdkafka *client);
-void weir_rdkafka_requests_abandon(struct weir_rdkafka *client); /* commits that librdkafka never answered */
-void weir_rdkafka_commit_done(struct weir_rdkafka *client, rd_kafka_event_t *event);
 void weir_rdkafka_request_append(struct weir_rdkafka_request ***end, struct weir_rdkafka_request *request);
 struct weir_rdkafka_request *weir_rdkafka_request_take(struct weir_rdkafka_request **first,
                                                        struct weir_rdkafka_request ***end);
@@ -236,7 +237,19 @@ int weir_rdkafka_fetch_committed(struct weir_kafka *kafka, const struct weir_kaf
                                  uint64_t tag);
 int weir_rdkafka_fetch_watermarks(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count,
                                   uint64_t tag);
+bool weir_rdkafka_is_serving(const struct weir_rdkafka *client);
+/* Give the error of the whole to every partition that has none. */
+void weir_rdkafka_spread(struct weir_kafka_offset *offsets, size_t count, enum weir_kafka_error error);
+
+/* ---- kafka_commit.c ---- */
+void weir_rdkafka_commits_watch(struct weir_rdkafka *client);  /* before the client is made */
+void weir_rdkafka_commits_joined(struct weir_rdkafka *client); /* a rebalance event has come */
+void weir_rdkafka_commits_lose(struct weir_rdkafka *client);   /* it says that all is lost */
+bool weir_rdkafka_commits_step(struct weir_rdkafka *client);   /* true: an event was handed over */
+void weir_rdkafka_commits_deinit(struct weir_rdkafka *client);
 int weir_rdkafka_commit(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count, uint64_t tag);
+void weir_rdkafka_commit_done(struct weir_rdkafka *client, rd_kafka_event_t *event);
+void weir_rdkafka_requests_abandon(struct weir_rdkafka *client); /* commits that librdkafka never answered */
 
 /* ---- kafka_calls.c, helper thread ---- */
 void weir_rdkafka_call(struct weir_rdkafka *client, struct weir_rdkafka_request *request);

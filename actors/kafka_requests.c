@@ -1,9 +1,8 @@
 /*
  * Requests and their one answer each.
  *
- * Commits go to librdkafka at once and come back as its events. Everything that librdkafka offers as a blocking call
- * only is run by one helper thread, in the order of the requests, and handed over by poll. Seeks are control's, see
- * kafka_seek.c.
+ * Everything that librdkafka offers as a blocking call only is run by one helper thread, in the order of the requests,
+ * and handed over by poll. Seeks are control's, see kafka_seek.c; commits are in kafka_commit.c.
  *
  * Threads: control; the helper runs `work` and what it calls, and shares nothing but the two lists under the lock.
  *
@@ -143,12 +142,6 @@ static void destroy_all(struct weir_rdkafka_request **first, struct weir_rdkafka
         destroy(request);
 }
 
-static void commit_destroy(struct weir_rdkafka_commit *commit)
-{
-    rd_kafka_topic_partition_list_destroy(commit->list);
-    weir_memory_free(commit);
-}
-
 void weir_rdkafka_requests_deinit(struct weir_rdkafka *client)
 {
     struct weir_rdkafka_requests *requests = &client->requests;
@@ -157,11 +150,7 @@ void weir_rdkafka_requests_deinit(struct weir_rdkafka *client)
     destroy_all(&requests->done, &requests->done_end);
     destroy_all(&requests->ready, &requests->ready_end);
     destroy_all(&requests->seeks, &requests->seeks_end);
-    while (requests->commits) {
-        struct weir_rdkafka_commit *commit = requests->commits;
-        requests->commits = commit->next;
-        commit_destroy(commit);
-    }
+    weir_rdkafka_commits_deinit(client);
     pthread_cond_destroy(&requests->changed);
     pthread_mutex_destroy(&requests->lock);
 }
@@ -179,7 +168,7 @@ void weir_rdkafka_request_send(struct weir_rdkafka *client, struct weir_rdkafka_
     pthread_mutex_unlock(&requests->lock);
 }
 
-static bool is_serving(const struct weir_rdkafka *client)
+bool weir_rdkafka_is_serving(const struct weir_rdkafka *client)
 {
     return client->phase == WEIR_RDKAFKA_RUNNING || client->phase == WEIR_RDKAFKA_LEAVING;
 }
@@ -188,7 +177,7 @@ int weir_rdkafka_request_create(struct weir_rdkafka *client, enum weir_rdkafka_j
                                 const struct weir_kafka_offset *offsets, size_t count, uint64_t tag,
                                 struct weir_rdkafka_request **created)
 {
-    if (!is_serving(client))
+    if (!weir_rdkafka_is_serving(client))
         return WEIR_STATE;
     if (count == 0)
         return WEIR_INVALID;
@@ -239,8 +228,7 @@ static enum weir_kafka_event_kind event_kind(const struct weir_rdkafka_request *
     }
 }
 
-/* The error of the whole is every partition's. */
-static void spread(struct weir_kafka_offset *offsets, size_t count, enum weir_kafka_error error)
+void weir_rdkafka_spread(struct weir_kafka_offset *offsets, size_t count, enum weir_kafka_error error)
 {
     for (size_t index = 0; index < count; index++)
         if (offsets[index].error == WEIR_KAFKA_NONE)
@@ -265,7 +253,7 @@ static bool answer(struct weir_rdkafka *client, const struct weir_rdkafka_reques
     if (!offsets)
         return false;
     add_high(offsets, request->high);
-    spread(offsets, count, error);
+    weir_rdkafka_spread(offsets, count, error);
     client->requests.outstanding--;
     weir_rdkafka_emit(client,
                       &(struct weir_kafka_event){.kind = event_kind(request),
@@ -288,110 +276,6 @@ static void take_done(struct weir_rdkafka_requests *requests)
         requests->done_end = &requests->done;
     }
     pthread_mutex_unlock(&requests->lock);
-}
-
-/* ---- commits ---- */
-
-int weir_rdkafka_commit(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count, uint64_t tag)
-{
-    struct weir_rdkafka *client = weir_rdkafka_of(kafka);
-    if (!is_serving(client))
-        return WEIR_STATE;
-    if (count == 0)
-        return WEIR_INVALID;
-    struct weir_rdkafka_commit *commit = weir_memory_allocate_zeroed(1, sizeof *commit);
-    if (!commit)
-        return WEIR_NO_MEMORY;
-    commit->tag = tag;
-    commit->list = weir_rdkafka_list(offsets, count, true);
-    if (!commit->list) {
-        weir_memory_free(commit);
-        return WEIR_NO_MEMORY;
-    }
-    if (rd_kafka_commit_queue(client->rk, commit->list, client->events, NULL, commit) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        commit_destroy(commit);
-        return WEIR_KAFKA;
-    }
-    struct weir_rdkafka_commit **end = &client->requests.commits;
-    while (*end)
-        end = &(*end)->next;
-    *end = commit;
-    return 0;
-}
-
-/* librdkafka's result: noted, and handed over by the next step. */
-void weir_rdkafka_commit_done(struct weir_rdkafka *client, rd_kafka_event_t *event)
-{
-    struct weir_rdkafka_commit *commit = client->requests.commits;
-    while (commit && commit != rd_kafka_event_opaque(event))
-        commit = commit->next;
-    if (!commit || commit->is_done)
-        return; /* given up before */
-    rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(event);
-    commit->is_done = true;
-    commit->error = rd_kafka_event_error(event);
-    if (!list)
-        return;
-    rd_kafka_topic_partition_list_destroy(commit->list);
-    commit->list = rd_kafka_topic_partition_list_copy(list);
-}
-
-void weir_rdkafka_requests_abandon(struct weir_rdkafka *client)
-{
-    for (struct weir_rdkafka_commit *commit = client->requests.commits; commit; commit = commit->next) {
-        if (commit->is_done)
-            continue;
-        commit->is_done = true;
-        commit->error = RD_KAFKA_RESP_ERR__TIMED_OUT;
-    }
-}
-
-static bool any_failed(const rd_kafka_topic_partition_list_t *list)
-{
-    for (int index = 0; index < list->cnt; index++)
-        if (list->elems[index].err != RD_KAFKA_RESP_ERR_NO_ERROR)
-            return true;
-    return false;
-}
-
-/* An error that stands with no partition (metadata too large does not) is every partition's. */
-static bool answer_commit(struct weir_rdkafka *client, const struct weir_rdkafka_commit *commit)
-{
-    size_t count = (size_t)commit->list->cnt;
-    struct weir_kafka_offset *offsets = weir_rdkafka_offsets(commit->list, false);
-    if (!offsets)
-        return false;
-    enum weir_kafka_error error = weir_rdkafka_commit_failure(commit->error);
-    for (size_t index = 0; index < count; index++)
-        offsets[index].error = weir_rdkafka_commit_failure(commit->list->elems[index].err);
-    if (!any_failed(commit->list))
-        spread(offsets, count, error);
-    weir_rdkafka_emit(client, &(struct weir_kafka_event){.kind = WEIR_KAFKA_COMMITTED,
-                                                         .tag = commit->tag,
-                                                         .error = error,
-                                                         .text = commit->error ? rd_kafka_err2str(commit->error) : NULL,
-                                                         .offsets = offsets,
-                                                         .count = count});
-    weir_memory_free(offsets);
-    return true;
-}
-
-static bool step_commits(struct weir_rdkafka *client)
-{
-    struct weir_rdkafka_commit **link = &client->requests.commits;
-    while (*link && !(*link)->is_done)
-        link = &(*link)->next;
-    struct weir_rdkafka_commit *commit = *link;
-    if (!commit)
-        return false;
-    *link = commit->next; /* first: the listener may commit again, which walks the list */
-    if (answer_commit(client, commit)) {
-        commit_destroy(commit);
-        return true;
-    }
-    commit->next = client->requests.commits; /* memory is short: once more at the next poll */
-    client->requests.commits = commit;
-    return false;
 }
 
 /* ---- poll ---- */
@@ -418,7 +302,7 @@ bool weir_rdkafka_requests_step(struct weir_rdkafka *client)
 {
     take_done(&client->requests);
     weir_rdkafka_seek_step(client);
-    return step_ready(client) || step_commits(client);
+    return step_ready(client) || weir_rdkafka_commits_step(client);
 }
 
 bool weir_rdkafka_requests_are_done(const struct weir_rdkafka *client)

@@ -329,6 +329,7 @@ int weir_rdkafka_settings(struct weir_rdkafka *client, const struct weir_config 
 {
     client->conf = rd_kafka_conf_new();
     client->producers.conf = rd_kafka_conf_new();
+    weir_rdkafka_commits_watch(client);
     int code = consumer(client->conf, config, error);
     if (!code)
         code = producer(client->producers.conf, config, error);
