@@ -77,7 +77,8 @@ struct weir_member_marks *weir_member_marks_create(int32_t partitions, int64_t s
 /** Prepare; then set what the board's first part is to say. */
 void weir_member_init(struct weir_member *member);
 void weir_member_deinit(struct weir_member *member);
-/** Run it. marks: descriptor or -1. It ends with this process at the latest. */
+/** Run it. marks: descriptor or -1. It ends with this process at the latest. Its log is kept, or shown at once where
+ *  WEIR_TEST_MEMBER_LOG is set. */
 void weir_member_start(struct weir_member *member, const struct weir_stage *stage, int marks,
                        const char *const *settings);
 void weir_member_signal(const struct weir_member *member, int signal_number);

@@ -145,6 +145,9 @@ int main(int argc, char **argv)
     subject.rule = work;
     subject.on_stats = show;
     subject.stops_on_signals = true;
+    const char *log = getenv("WEIR_TEST_MEMBER_LOG");
+    if (log && strcmp(log, "debug") == 0)
+        weir_log_set(NULL, NULL, WEIR_LOG_DEBUG);
     weir_subject_create(&subject, settings);
     atomic_store_explicit(&board->started, 1, memory_order_release);
     subject.closed_code = weir_consumer_run(subject.consumer, &subject.closed_error);
