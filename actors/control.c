@@ -124,8 +124,7 @@ static void begin_closing(struct weir_control *control)
     control->closing = WEIR_CLOSING_FINISH;
     control->closing_until_ns = control->now_ns + control->consumer->options->close_drain_ms_max * MS_NS;
     weir_log(WEIR_LOG_INFO, WEIR_NO_FIELDS, "closing: finishing what was pulled");
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         weir_partition_shut(partition);
         if (has_active_epoch(partition) && partition->control.order == WEIR_ORDER_BEGIN)
             weir_partition_order(partition, WEIR_ORDER_FINISH);
@@ -134,8 +133,7 @@ static void begin_closing(struct weir_control *control)
 
 static bool all_finished(struct weir_control *control)
 {
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         if (partition->control.order == WEIR_ORDER_FINISH && !weir_partition_order_is_done(partition))
             return false;
     }
@@ -155,8 +153,7 @@ static void leave(struct weir_control *control)
 /* Nothing may be in the run queues when the workers end: their keys could not come back. */
 static bool any_run(struct weir_control *control)
 {
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         if (!weir_partition_order_is_done(partition) ||
             atomic_load_explicit(&partition->gauges.out, memory_order_acquire) > 0)
             return true;
@@ -167,8 +164,7 @@ static bool any_run(struct weir_control *control)
 /* CLOSED without a REVOKE before it (a fatal error): end what is left. */
 static void end_epochs(struct weir_control *control)
 {
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         weir_partition_shut(partition);
         atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
         if (partition->control.order != WEIR_ORDER_END && partition->control.order != WEIR_ORDER_NONE)
@@ -212,8 +208,7 @@ static void ask_lag(struct weir_control *control)
         return;
     control->lag_ns = control->now_ns + LAG_MS * MS_NS;
     weir_offsets_clear(&control->request);
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         if (partition->control.state == WEIR_CONTROL_OPEN && !weir_offsets_add(&control->request, partition))
             return;
     }

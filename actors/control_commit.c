@@ -96,8 +96,7 @@ static void collect(struct weir_control *control)
     size_t count = 0;
     control->commit.serving = control->commit.wanted;
     control->commit.sequence++;
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         partition->control.in_collect = is_part(control, partition);
         if (!partition->control.in_collect)
             continue;
@@ -123,8 +122,7 @@ static bool has_answered(const struct weir_control *control, const struct weir_p
 
 static bool all_have_answered(const struct weir_control *control)
 {
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         if (partition->control.in_collect && !has_answered(control, partition))
             return false;
     }
@@ -163,12 +161,11 @@ static bool add(struct weir_control *control, struct weir_partition *partition, 
 static void add_all(struct weir_control *control)
 {
     size_t maps_bytes = 0, index = 0, count = 0;
-    WEIR_EACH_PARTITION(partition, control)
-    count += partition->control.in_collect;
+    WEIR_EACH_PARTITION (partition, control)
+        count += partition->control.in_collect;
     for (unsigned round = 0; round < 2; round++) {
         index = 0;
-        WEIR_EACH_PARTITION(partition, control)
-        {
+        WEIR_EACH_PARTITION (partition, control) {
             if (!partition->control.in_collect)
                 continue;
             bool first_round = index++ >= control->commit.first % (count > 0 ? count : 1);
@@ -190,8 +187,7 @@ static void give_up(struct weir_control *control)
     uint64_t backoff_ms = (uint64_t)BACKOFF_MS << (control->commit.failures < 5 ? control->commit.failures : 5);
     control->retry_ns = control->now_ns + (backoff_ms < BACKOFF_MS_MAX ? backoff_ms : BACKOFF_MS_MAX) * MS_NS;
     atomic_fetch_add_explicit(&control->consumer->commit_failures, 1, memory_order_relaxed);
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         if (partition->control.in_collect)
             again(control, partition);
     }
@@ -234,8 +230,7 @@ static void acknowledge(struct weir_control *control, struct weir_partition *par
 /* C4 */
 static void lower_map_room(struct weir_control *control)
 {
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         if (!partition->control.in_collect || partition->snapshot.map_size == 0)
             continue;
         uint32_t room = atomic_load_explicit(&partition->map_room, memory_order_relaxed);
@@ -256,8 +251,8 @@ static void acknowledged(struct weir_control *control)
     if (control->commit.sequence > control->commit.lease_after &&
         !atomic_exchange_explicit(&consumer->lease_holds, true, memory_order_acq_rel)) {
         weir_log(WEIR_LOG_INFO, WEIR_NO_FIELDS, "a commit was acknowledged: handlers start again");
-        WEIR_EACH_PARTITION(partition, control)
-        weir_resident_notify(&partition->resident);
+        WEIR_EACH_PARTITION (partition, control)
+            weir_resident_notify(&partition->resident);
     }
 }
 

@@ -90,15 +90,23 @@ static bool is_due(const struct weir_control *control, const struct weir_partiti
 static void recount(struct weir_control *control)
 {
     uint32_t count = 0;
-    WEIR_EACH_PARTITION(partition, control)
-    count += is_assigned(partition);
+    WEIR_EACH_PARTITION (partition, control)
+        count += is_assigned(partition);
     atomic_store_explicit(&control->consumer->assigned_count, count, memory_order_relaxed);
+}
+
+/* Let its actor pull. Not while an event is open: after the answer it is sought, and opened then (R5). */
+static void open_gate(struct weir_control *control, struct weir_partition *partition)
+{
+    if (control->phase == WEIR_PHASE_NONE && control->closing == WEIR_CLOSING_NO)
+        weir_partition_open(partition);
 }
 
 static void shut_all(struct weir_control *control)
 {
-    WEIR_EACH_PARTITION(partition, control)
-    weir_partition_shut(partition);
+    control->seek_tag = 0; /* a seek from before the event says nothing about after it */
+    WEIR_EACH_PARTITION (partition, control)
+        weir_partition_shut(partition);
 }
 
 /* ---- events ---- */
@@ -329,8 +337,7 @@ void weir_control_on_sought(struct weir_control *control, const struct weir_kafk
         partition->control.seek_first = false;
         atomic_store_explicit(&partition->trouble, WEIR_KAFKA_NONE, memory_order_relaxed);
         weir_control_move(partition, WEIR_CONTROL_OPEN);
-        if (control->closing == WEIR_CLOSING_NO)
-            weir_partition_open(partition);
+        open_gate(control, partition);
     }
 }
 
@@ -346,8 +353,7 @@ static void request(struct weir_control *control, enum weir_control_state state,
     struct weir_kafka *kafka = control->consumer->kafka;
     uint64_t tag_new = ++control->tag_next;
     weir_offsets_clear(&control->request);
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         if (!is_due(control, partition, state))
             continue;
         struct weir_kafka_offset *offset = weir_offsets_add(&control->request, partition);
@@ -379,9 +385,7 @@ static void requests(struct weir_control *control)
 /* What stays is sought to where its actor stands: R5. */
 static void seek_retained(struct weir_control *control)
 {
-    control->seek_tag = 0; /* a seek from before the event says nothing about after it */
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         if (!is_assigned(partition) || partition->control.in_event)
             continue;
         partition->control.seek_first = true;
@@ -407,8 +411,7 @@ static bool open_queue(struct weir_control *control, struct weir_partition *part
 
 static bool all_positions_known(struct weir_control *control)
 {
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         if (partition->control.in_event &&
             (partition->control.state == WEIR_CONTROL_READ || partition->control.state == WEIR_CONTROL_RESOLVE))
             return false;
@@ -422,8 +425,7 @@ static void answer_assign(struct weir_control *control)
     if (!all_positions_known(control) && control->now_ns < control->phase_until_ns)
         return;
     weir_offsets_clear(&control->request);
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         if (!partition->control.in_event)
             continue;
         struct weir_kafka_offset *offset =
@@ -439,8 +441,7 @@ static void answer_assign(struct weir_control *control)
                  control->request.count);
     control->phase = WEIR_PHASE_NONE;
     seek_retained(control);
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         if (partition->control.in_event && partition->control.state == WEIR_CONTROL_ANSWER)
             weir_control_move(partition, WEIR_CONTROL_BEGIN);
         partition->control.in_event = false;
@@ -450,8 +451,7 @@ static void answer_assign(struct weir_control *control)
 static void answer_revoke(struct weir_control *control)
 {
     struct weir_kafka *kafka = control->consumer->kafka;
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         if (!partition->control.in_event)
             continue;
         let_go(control, partition);
@@ -460,8 +460,8 @@ static void answer_revoke(struct weir_control *control)
         weir_log(WEIR_LOG_ERROR, WEIR_NO_FIELDS, "librdkafka refused a revocation");
     control->phase = WEIR_PHASE_NONE;
     seek_retained(control);
-    WEIR_EACH_PARTITION(partition, control)
-    partition->control.in_event = false;
+    WEIR_EACH_PARTITION (partition, control)
+        partition->control.in_event = false;
     recount(control);
     weir_log(WEIR_LOG_INFO, WEIR_NO_FIELDS, "%s in %llu ms", control->lost ? "let go" : "revoked",
              (unsigned long long)((control->now_ns - control->phase_since_ns) / MS_NS));
@@ -469,8 +469,7 @@ static void answer_revoke(struct weir_control *control)
 
 static bool all_drained(struct weir_control *control)
 {
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         if (partition->control.in_event && has_epoch(partition) && !weir_partition_order_is_done(partition))
             return false;
     }
@@ -505,8 +504,8 @@ static void begin(struct weir_control *control, struct weir_partition *partition
             weir_control_move(partition, seek ? WEIR_CONTROL_SEEK : WEIR_CONTROL_OPEN);
         if (partition->control.state == WEIR_CONTROL_COMMIT)
             weir_control_want_commit(control);
-        else if (!seek && control->closing == WEIR_CLOSING_NO)
-            weir_partition_open(partition);
+        else if (!seek)
+            open_gate(control, partition);
         return;
     }
     partition->control.epoch = ++control->epoch_next;
@@ -567,8 +566,7 @@ void weir_control_rebalance(struct weir_control *control)
         answer_assign(control);
     else if (control->phase != WEIR_PHASE_NONE)
         revoke(control);
-    WEIR_EACH_PARTITION(partition, control)
-    {
+    WEIR_EACH_PARTITION (partition, control) {
         if (!is_assigned(partition))
             continue;
         switch ((enum weir_control_state)partition->control.state) {
