@@ -50,7 +50,8 @@ static const char *cause_sentence(enum weir_dlq_cause cause)
     }
 }
 
-size_t weir_dlq_cut(const char *text, size_t size, size_t size_max)
+/* `size`, or less: at most `size_max` bytes of UTF-8, not cut within a character. */
+static size_t cut_text(const char *text, size_t size, size_t size_max)
 {
     if (size <= size_max)
         return size;
@@ -68,7 +69,7 @@ typedef void value_function(struct weir_dlq_value *value, const struct weir_dlq_
 static void set_text(struct weir_dlq_value *value, const char *text, size_t size_max)
 {
     if (text)
-        *value = (struct weir_dlq_value){.data = text, .size = weir_dlq_cut(text, strlen(text), size_max)};
+        *value = (struct weir_dlq_value){.data = text, .size = cut_text(text, strlen(text), size_max)};
 }
 
 /* Text that is left out when empty, as host and application are where nobody named them. */

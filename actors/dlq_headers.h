@@ -37,7 +37,4 @@ const char *weir_dlq_header_row(size_t row, const struct weir_dlq_facts *facts, 
 /** Would an original header of that name be an older one of ours: of this profile, or under weir.dlq.? */
 bool weir_dlq_header_is_ours(const char *name, enum weir_dlq_profile profile);
 
-/** `size`, or less: at most `size_max` bytes of UTF-8 `text`, not cut within a character. */
-size_t weir_dlq_cut(const char *text, size_t size, size_t size_max);
-
 #endif

@@ -12,10 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WEIR_MAP_MARK            "weir1:"
-#define WEIR_MAP_MARK_SIZE       6
-#define WEIR_MAP_CRC_SIZE        4
-#define WEIR_MAP_VARINT_SIZE_MAX 10
+#define WEIR_MAP_MARK      "weir1:"
+#define WEIR_MAP_MARK_SIZE 6
+#define WEIR_MAP_CRC_SIZE  4
 
 /* A token is a varint: an argument shifted left by two, and one of these. */
 enum weir_map_token {
@@ -29,7 +28,7 @@ enum weir_map_token {
 /** CRC-32C (Castagnoli) continued over one byte; begins and ends with all bits inverted. */
 uint32_t weir_map_crc_byte(uint32_t crc, uint8_t byte);
 
-/** Bytes that a varint of `value` takes, 1 .. WEIR_MAP_VARINT_SIZE_MAX. */
+/** Bytes that a varint of `value` takes, 1 .. 10. */
 size_t weir_map_varint_size(uint64_t value);
 
 /** Greatest argument of a token that takes at most `size` bytes; `size` >= 1. */
