@@ -280,7 +280,10 @@ static void retry(struct weir_partition *partition, struct weir_key *key)
     uint64_t delay_ms = message->has_delay ? message->delay_ms
                                            : weir_retry_delay_ms(policy, message->attempts,
                                                                  weir_worker_random(partition->resident.home));
-    uint64_t failing_ms = (now(partition) - message->first_failed_ns) / MS_NS;
+    if (weir_budget_is_spent(&partition->topic->budget, now(partition)))
+        message->first_failed_ns += delay_ms * MS_NS; /* the deadline stands still: its letter could not be sent */
+    uint64_t failing_ms =
+        now(partition) > message->first_failed_ns ? (now(partition) - message->first_failed_ns) / MS_NS : 0;
     if (weir_retry_is_spent(policy, message->attempts, failing_ms, delay_ms))
         die(partition, key,
             policy->attempts_max > 0 && message->attempts >= policy->attempts_max ? WEIR_DLQ_ATTEMPTS
