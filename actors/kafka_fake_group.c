@@ -184,16 +184,14 @@ static void on_ghost_rejoins(void *argument)
     round_try_complete(timer.group);
 }
 
-/* A ghost lets go at once; as everybody, it says so by another join. */
-static void ghost_answer(struct fake_group *group, const struct fake_member *ghost)
+/* Is it to let go of something that another is to have, and say so by another join? */
+static bool owes_a_join(const struct fake_group *group, const struct fake_member *member)
 {
-    for (size_t i = 0; group->cooperative && i < ghost->claims.count; i++) {
-        const struct fake_place *place = &ghost->claims.items[i];
-        if (!weir_fake_set_has(&ghost->target, place->topic, place->partition)) {
-            timer_set(group, NULL, group->round, weir_fake_latency(group->cluster), on_ghost_rejoins);
-            return;
-        }
+    for (size_t i = 0; group->cooperative && i < member->claims.count; i++) {
+        if (!weir_fake_set_has(&member->target, member->claims.items[i].topic, member->claims.items[i].partition))
+            return true;
     }
+    return false;
 }
 
 static bool round_is_complete(const struct fake_group *group)
@@ -215,8 +213,8 @@ static void round_try_complete(struct fake_group *group)
     for (struct fake_member *member = group->members; member; member = member->next) {
         if (member->client)
             weir_fake_member_synced(group, member);
-        else
-            ghost_answer(group, member);
+        else if (owes_a_join(group, member)) /* a ghost lets go at once */
+            timer_set(group, NULL, group->round, weir_fake_latency(group->cluster), on_ghost_rejoins);
     }
 }
 
@@ -230,7 +228,8 @@ static void on_static_fenced(void *argument)
 }
 
 /* A static member has come back under the same instance id, and takes over what is assigned to that. True when it was
- * served without a round. */
+ * served without a round: not when its predecessor still owed one, or what that was to let go of would stay with
+ * nobody. */
 static bool static_take_over(struct fake_group *group, struct fake_member *member, struct weir_fake_client *client)
 {
     struct weir_fake_client *old = member->client;
@@ -242,7 +241,7 @@ static bool static_take_over(struct fake_group *group, struct fake_member *membe
     member->client = client;
     member->subscription = &client->subscription;
     client->member_id = member->id;
-    if (group->state != FAKE_GROUP_STABLE)
+    if (group->state != FAKE_GROUP_STABLE || owes_a_join(group, member))
         return false;
     weir_fake_member_synced(group, member);
     return true;

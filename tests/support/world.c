@@ -218,7 +218,7 @@ const struct weir_world_settings *weir_world_settings(const struct weir_world *w
 struct weir_world_process *weir_world_start_as(struct weir_world *world, unsigned instance)
 {
     const struct weir_world_settings *settings = &world->settings;
-    if (world->process_count == WEIR_WORLD_PROCESSES_MAX)
+    if (world->process_count == WEIR_WORLD_PROCESSES_MAX || world->closing)
         return NULL;
     struct weir_world_process *process = weir_world_allocate(sizeof *process);
     process->world = world;
@@ -351,6 +351,7 @@ static bool are_closed(void *argument)
 
 bool weir_world_close(struct weir_world *world, uint64_t duration_ns_max)
 {
+    world->closing = true; /* a restart that is still due comes to nothing */
     size_t stopped = 0; /* a disturbance may start processes while others close */
     while (stopped < world->process_count) {
         for (; stopped < world->process_count; stopped++)

@@ -56,6 +56,9 @@ struct weir_world_driver {
     bool (*map_has_finished)(const struct weir_kafka_offset *committed, int64_t offset);
 };
 
+/* The consumer itself. Its driver_data: option names and values, ended by NULL, or NULL. */
+extern const struct weir_world_driver weir_world_consumer;
+
 /* How often, in thousandths of the runs; the rest is acked. */
 struct weir_world_chances {
     uint16_t skip, retry, dead, overloaded, later;

@@ -69,6 +69,7 @@ struct weir_world {
     size_t process_count;
     unsigned instance_count;
     unsigned produces_due; /* scheduled, not appended yet */
+    bool closing;
 
     struct world_run *runs;
     size_t run_count, run_capacity;

@@ -1,0 +1,135 @@
+/*
+ * The world's driver for the consumer itself: see world.h. `driver_data` is NULL, or an array of option names and
+ * values, ended by NULL: {"weir.window.messages.max", "64", ..., NULL}.
+ *
+ * A consumer that crashed is not freed: nothing of it may be called any more, and it stays where it is.
+ */
+#include "actors/consumer.h"
+#include "actors/map.h"
+#include "runtime/check.h"
+#include "tests/support/world.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#define MS UINT64_C(1000000)
+
+struct handed { /* what comes back when a message is finished later; fits into the world's handle */
+    struct weir_later later;
+};
+
+static void on_finish(void *handle, enum weir_outcome outcome)
+{
+    weir_later_finish(((struct handed *)handle)->later, outcome); /* WEIR_STALE after a revocation: nothing to do */
+}
+
+static enum weir_outcome on_message(struct weir_message *message, void *user)
+{
+    struct weir_world_process *process = user;
+    uint64_t run;
+    enum weir_outcome outcome =
+        weir_world_begin(process, weir_message_topic(message), weir_message_partition(message),
+                         weir_message_offset(message), weir_message_key(message), weir_message_key_size(message),
+                         weir_message_attempt(message), &run);
+    if (outcome == WEIR_LATER) {
+        struct handed handed = {weir_message_later(message)};
+        weir_world_later(process, run, on_finish, &handed, sizeof handed);
+    } else {
+        weir_world_end(process, run, outcome);
+    }
+    return outcome;
+}
+
+static void set(struct weir_config *config, const char *name, const char *value)
+{
+    struct weir_error error;
+    if (weir_config_set(config, name, value, &error) == 0)
+        return;
+    fprintf(stderr, "world: %s\n", error.text);
+    abort();
+}
+
+static void set_number(struct weir_config *config, const char *name, uint64_t value)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%llu", (unsigned long long)value);
+    set(config, name, text);
+}
+
+static struct weir_config *configure(const struct weir_world_process *process)
+{
+    struct weir_world *world = weir_world_of(process);
+    const struct weir_world_settings *settings = weir_world_settings(world);
+    const struct weir_fake_settings *cluster = weir_fake_settings(weir_world_cluster(world));
+    struct weir_config *config = weir_config_create();
+    WEIR_CHECK(config != NULL);
+    char letters[280];
+    snprintf(letters, sizeof letters, "{topic}%s", settings->letters);
+    set(config, "group.id", settings->group);
+    set(config, "auto.offset.reset", "earliest");
+    set_number(config, "session.timeout.ms", cluster->session_timeout_ns / MS);
+    set_number(config, "max.poll.interval.ms", cluster->rebalance_timeout_ns / MS);
+    set(config, "weir.topics", settings->topics);
+    set(config, "weir.dlq.topic", letters);
+    set_number(config, "weir.workers", settings->workers);
+    const char *const *options = settings->driver_data;
+    for (; options && options[0]; options += 2)
+        set(config, options[0], options[1]);
+    return config;
+}
+
+static void *consumer_create(struct weir_world_process *process)
+{
+    struct weir_config *config = configure(process);
+    struct weir_error error;
+    struct weir_consumer *consumer = weir_consumer_create_on(config, on_message, process, weir_world_kafka(process),
+                                                             weir_world_system(process), &error);
+    if (!consumer)
+        fprintf(stderr, "world: %s\n", error.text);
+    weir_config_destroy(config);
+    return consumer;
+}
+
+static void consumer_start(void *consumer)
+{
+    struct weir_error error;
+    if (weir_consumer_start(consumer, &error) != 0) {
+        fprintf(stderr, "world: %s\n", error.text);
+        abort();
+    }
+}
+
+static void consumer_stop(void *consumer)
+{
+    weir_consumer_stop(consumer);
+}
+
+static bool consumer_is_closed(void *consumer)
+{
+    return weir_consumer_is_closed(consumer);
+}
+
+static void consumer_destroy(void *consumer)
+{
+    weir_consumer_destroy(consumer);
+}
+
+static bool map_has_finished(const struct weir_kafka_offset *committed, int64_t offset)
+{
+    static const struct weir_map_log any = {.leader_epoch = -1};
+    struct weir_map map;
+    if (weir_map_decode(committed->metadata, committed->metadata_size, committed->offset, &any, &map) !=
+        WEIR_MAP_VALID)
+        return false;
+    bool finished = offset >= map.floor && offset < map.end && weir_map_is_finished(&map, offset);
+    weir_map_deinit(&map);
+    return finished;
+}
+
+const struct weir_world_driver weir_world_consumer = {
+    .create = consumer_create,
+    .start = consumer_start,
+    .stop = consumer_stop,
+    .is_closed = consumer_is_closed,
+    .destroy = consumer_destroy,
+    .map_has_finished = map_has_finished,
+};
