@@ -101,6 +101,7 @@ struct weir_rdkafka_producer {
     rd_kafka_queue_t *queue;
     rd_kafka_event_t *delivery; /* partly handed over; control's */
     uint64_t purged_ns;         /* control's; 0: never */
+    bool is_alone;              /* sends batches of one message */
 };
 
 struct weir_rdkafka_producers {
@@ -114,6 +115,7 @@ struct weir_rdkafka_producers {
     _Atomic uint64_t accepted;             /* release at produce, acquire at delivery: orders what the caller
                                               wrote to its opaque, which passes through librdkafka's locks */
     struct weir_rdkafka_producer *retired; /* control's: finishing */
+    struct weir_rdkafka_producer *alone;   /* control's: for what was refused in a batch; NULL: none yet */
 };
 
 /* ---- queues ---- */

@@ -12,6 +12,9 @@
  *   P3. After a producer has failed for good, the next is not made before REPLACE_NS have passed: until then a produce
  *       is refused as RETRIABLE. A cause that stays (no right to idempotent writes) costs one client a second.
  *   P4. What waits in librdkafka is bounded by its queue.buffering.max.messages and .kbytes: then WEIR_FULL.
+ *   P5. A broker refuses a batch as a whole, and then every message in it as too large. So none is believed to be too
+ *       large before it has been refused alone: it goes out again by a second producer, whose batches are of one
+ * message. That one is control's, and made when it is first needed.
  */
 #include "actors/kafka_librdkafka.h"
 #include "runtime/log.h"
@@ -28,10 +31,12 @@ static void on_event(rd_kafka_t *rk, void *opaque)
 }
 
 /* NULL, and logged, where librdkafka refuses. */
-static rd_kafka_t *connect_client(const rd_kafka_conf_t *settings)
+static rd_kafka_t *connect_client(const rd_kafka_conf_t *settings, bool is_alone)
 {
     char words[256] = "";
     rd_kafka_conf_t *conf = rd_kafka_conf_dup(settings);
+    if (is_alone)
+        WEIR_CHECK(rd_kafka_conf_set(conf, "batch.num.messages", "1", words, sizeof words) == RD_KAFKA_CONF_OK);
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, words, sizeof words);
     if (rk)
         return rk;
@@ -40,12 +45,13 @@ static rd_kafka_t *connect_client(const rd_kafka_conf_t *settings)
     return NULL;
 }
 
-static struct weir_rdkafka_producer *create(struct weir_rdkafka *client)
+static struct weir_rdkafka_producer *create(struct weir_rdkafka *client, bool is_alone)
 {
     struct weir_rdkafka_producer *producer = weir_memory_allocate_zeroed(1, sizeof *producer);
     if (!producer)
         return NULL;
-    producer->rk = connect_client(client->producers.conf);
+    producer->is_alone = is_alone;
+    producer->rk = connect_client(client->producers.conf, is_alone);
     if (!producer->rk) {
         weir_memory_free(producer);
         return NULL;
@@ -85,7 +91,7 @@ static bool replace(struct weir_rdkafka *client, struct weir_rdkafka_producer *o
         current = NULL;
     }
     if (!current && may_create(producers)) {
-        current = create(client);
+        current = create(client, false);
         if (!current)
             producers->failed_ns = weir_rdkafka_now_ns();
         atomic_store_explicit(&producers->current, current, memory_order_release); /* partner: loads of current */
@@ -98,7 +104,7 @@ static bool replace(struct weir_rdkafka *client, struct weir_rdkafka_producer *o
 
 /* ---- produce ---- */
 
-/* 0, or librdkafka's code; the list is the caller's to free unless librdkafka takes it with a message. */
+/* 0, or librdkafka's code. */
 static rd_kafka_resp_err_t add_headers(rd_kafka_headers_t *list, const struct weir_kafka_produce *produce)
 {
     for (size_t index = 0; index < produce->header_count; index++) {
@@ -119,24 +125,32 @@ static rd_kafka_resp_err_t code_of(rd_kafka_error_t *error)
     return code;
 }
 
+/* Takes the headers. */
+static rd_kafka_resp_err_t send_parts(rd_kafka_t *rk, const struct weir_kafka_produce *produce,
+                                      rd_kafka_headers_t *headers, void *opaque)
+{
+    const rd_kafka_vu_t parts[] = {
+        {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = produce->topic},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)produce->key, produce->key_size}},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)produce->value, produce->value_size}},
+        {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = produce->timestamp_ms > 0 ? produce->timestamp_ms : 0},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = opaque},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+    };
+    rd_kafka_resp_err_t code = code_of(rd_kafka_produceva(rk, parts, WEIR_COUNT(parts)));
+    if (code)
+        rd_kafka_headers_destroy(headers); /* librdkafka takes it with a message only */
+    return code;
+}
+
 static rd_kafka_resp_err_t send_message(rd_kafka_t *rk, const struct weir_kafka_produce *produce, void *opaque)
 {
     rd_kafka_headers_t *headers = rd_kafka_headers_new(produce->header_count);
     rd_kafka_resp_err_t code = add_headers(headers, produce);
-    if (!code) {
-        const rd_kafka_vu_t parts[] = {
-            {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = produce->topic},
-            {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)produce->key, produce->key_size}},
-            {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)produce->value, produce->value_size}},
-            {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = produce->timestamp_ms > 0 ? produce->timestamp_ms : 0},
-            {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
-            {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = opaque},
-            {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
-        };
-        code = code_of(rd_kafka_produceva(rk, parts, WEIR_COUNT(parts)));
-    }
-    if (code)
-        rd_kafka_headers_destroy(headers);
+    if (!code)
+        return send_parts(rk, produce, headers, opaque);
+    rd_kafka_headers_destroy(headers);
     return code;
 }
 
@@ -191,14 +205,68 @@ static enum weir_kafka_error delivery_failure(const struct weir_rdkafka_producer
     return cause == WEIR_KAFKA_AUTHORIZATION ? cause : WEIR_KAFKA_RETRIABLE;
 }
 
+/* ---- one at a time (P5), control ---- */
+
+/* The producer for it; NULL where there can be none now. */
+static rd_kafka_t *alone(struct weir_rdkafka *client)
+{
+    struct weir_rdkafka_producers *producers = &client->producers;
+    if (!producers->alone && !producers->refuse) /* which control alone changes */
+        producers->alone = create(client, true);
+    return producers->alone ? producers->alone->rk : NULL;
+}
+
+static bool is_suspect(const struct weir_rdkafka_producer *producer, const rd_kafka_message_t *message)
+{
+    return !producer->is_alone && weir_rdkafka_failure(message->err) == WEIR_KAFKA_TOO_LARGE;
+}
+
+/* Send once more what a report still holds. */
+static bool send_alone(struct weir_rdkafka *client, const rd_kafka_message_t *message)
+{
+    rd_kafka_timestamp_type_t type;
+    rd_kafka_headers_t *headers;
+    rd_kafka_t *rk = alone(client);
+    if (!rk)
+        return false;
+    bool has_headers = rd_kafka_message_headers(message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR;
+    const struct weir_kafka_produce again = {
+        .topic = rd_kafka_topic_name(message->rkt),
+        .key = message->key,
+        .value = message->payload,
+        .key_size = message->key_len,
+        .value_size = message->len,
+        .timestamp_ms = rd_kafka_message_timestamp(message, &type),
+    };
+    headers = has_headers ? rd_kafka_headers_copy(headers) : rd_kafka_headers_new(0);
+    return send_parts(rk, &again, headers, message->_private) == RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* The next message whose fate is known. */
+static const rd_kafka_message_t *next_report(struct weir_rdkafka *client, struct weir_rdkafka_producer *producer,
+                                             enum weir_kafka_error *error)
+{
+    const rd_kafka_message_t *message;
+    while (producer->delivery && (message = rd_kafka_event_message_next(producer->delivery))) {
+        *error = delivery_failure(producer, message->err);
+        if (!is_suspect(producer, message))
+            return message;
+        *error = WEIR_KAFKA_RETRIABLE;
+        if (!send_alone(client, message))
+            return message;
+    }
+    return NULL;
+}
+
 static bool next_delivery(struct weir_rdkafka *client, struct weir_rdkafka_producer *producer)
 {
-    const rd_kafka_message_t *message = producer->delivery ? rd_kafka_event_message_next(producer->delivery) : NULL;
+    enum weir_kafka_error error;
+    const rd_kafka_message_t *message = next_report(client, producer, &error);
     if (message) {
         weir_rdkafka_emit(client,
                           &(struct weir_kafka_event){.kind = WEIR_KAFKA_DELIVERED,
                                                      .opaque = message->_private,
-                                                     .error = delivery_failure(producer, message->err),
+                                                     .error = error,
                                                      .text = message->err ? rd_kafka_err2str(message->err) : NULL});
         return true;
     }
@@ -210,6 +278,12 @@ static bool next_delivery(struct weir_rdkafka *client, struct weir_rdkafka_produ
 
 static void give_up_current(struct weir_rdkafka_producers *producers, struct weir_rdkafka_producer *producer)
 {
+    if (producers->alone == producer) {
+        producers->alone = NULL;
+        producer->next = producers->retired;
+        producers->retired = producer;
+        return;
+    }
     pthread_rwlock_wrlock(&producers->lock);
     if (atomic_load_explicit(&producers->current, memory_order_relaxed) == producer)
         give_up(producers, producer);
@@ -327,7 +401,7 @@ bool weir_rdkafka_producers_step(struct weir_rdkafka *client)
     struct weir_rdkafka_producers *producers = &client->producers;
     /* Control alone frees producers, so this pointer stays good without the lock. */
     struct weir_rdkafka_producer *current = atomic_load_explicit(&producers->current, memory_order_acquire);
-    if (current && step_one(client, current))
+    if ((current && step_one(client, current)) || (producers->alone && step_one(client, producers->alone)))
         return true;
     take_given_up(producers);
     return step_retired(client);
@@ -347,14 +421,16 @@ void weir_rdkafka_producers_purge(struct weir_rdkafka *client)
     struct weir_rdkafka_producer *current = atomic_load_explicit(&client->producers.current, memory_order_acquire);
     if (current)
         purge(current);
+    if (client->producers.alone)
+        purge(client->producers.alone);
 }
 
 bool weir_rdkafka_producers_are_done(struct weir_rdkafka *client)
 {
     struct weir_rdkafka_producers *producers = &client->producers;
     struct weir_rdkafka_producer *current = atomic_load_explicit(&producers->current, memory_order_acquire);
-    return (!current || is_empty(current)) && !producers->retired &&
-           !atomic_load_explicit(&producers->given_up, memory_order_acquire);
+    return (!current || is_empty(current)) && (!producers->alone || is_empty(producers->alone)) &&
+           !producers->retired && !atomic_load_explicit(&producers->given_up, memory_order_acquire);
 }
 
 void weir_rdkafka_producers_init(struct weir_rdkafka *client)
@@ -369,6 +445,8 @@ void weir_rdkafka_producers_deinit(struct weir_rdkafka *client)
     struct weir_rdkafka_producer *current = atomic_load_explicit(&producers->current, memory_order_acquire);
     if (current)
         rd_kafka_destroy(take_apart(current));
+    if (producers->alone)
+        rd_kafka_destroy(take_apart(producers->alone));
     while (producers->retired) {
         struct weir_rdkafka_producer *producer = producers->retired;
         producers->retired = producer->next;
