@@ -77,20 +77,26 @@ built() { # NAME BUILD_FUNCTION [SUITE...]
     return 1
 }
 
+# Scenarios mostly wait: for librdkafka, for a mock cluster's rebalances.
+jobs_of() { # SUITE
+    if [ "$1" = scenario ]; then echo 4; else echo 2; fi
+}
+
 # A suite's executable; without sources there is none, which run_suite reports as a suite without tests.
 run_criterion() { # SUITE
     local filter=()
     [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
     [ -x "$root/build/tests/test-$1" ] || return 0
-    "$root/build/tests/test-$1" --jobs 2 --timeout "${WEIR_TEST_TIMEOUT_S:-120}" "${filter[@]}"
+    "$root/build/tests/test-$1" --jobs "$(jobs_of "$1")" --timeout "${WEIR_TEST_TIMEOUT_S:-120}" "${filter[@]}"
 }
 
 # The same under a sanitizer or valgrind, which is what the prefix is for.
 run_plain() { # DIRECTORY SUITE [PREFIX...]
-    local program=$root/build/$1/tests/test-$2
+    local program=$root/build/$1/tests/test-$2 jobs
+    jobs=$(jobs_of "$2")
     shift 2
     [ -x "$program" ] || return 0
-    "$@" "$program" --jobs 2 "$test_filter"
+    "$@" "$program" --jobs "$jobs" "$test_filter"
 }
 
 suite_of_normal_build() { # SUITE
@@ -130,8 +136,8 @@ suite_tsan() {
 }
 
 suite_valgrind() {
-    local suite valgrind=(valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite
-        --fair-sched=yes)
+    local suite valgrind=(valgrind -q --error-exitcode=9 --fair-sched=yes --leak-check=full --show-leak-kinds=definite
+        --errors-for-leak-kinds=definite)
     built valgrind build_valgrind unit scenario sim || return 0
     for suite in unit scenario sim; do
         WEIR_TEST_SCALE=5 WEIR_TEST_TIMEOUT_S=480 run_suite "valgrind/$suite" \
