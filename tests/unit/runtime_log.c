@@ -77,6 +77,26 @@ Test(log, an_endless_value_is_cut_and_the_line_still_ends)
     cr_assert_eq(line[size - 1], '\n');
 }
 
+Test(log, a_terminal_gets_a_line_for_people)
+{
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    cr_assert(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    int end = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+    cr_assert_geq(end, 0);
+    int kept = dup(STDERR_FILENO);
+    dup2(end, STDERR_FILENO);
+    weir_log(WEIR_LOG_WARN, WEIR_FIELDS({"topic", "orders"}), "paused \x1b[2J");
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+    ssize_t size = read(terminal, line, sizeof line - 1);
+    cr_assert_gt(size, 0);
+    line[size] = 0;
+    cr_assert_null(strstr(line, "time="));
+    cr_assert_not_null(strstr(line, " warn: paused \\x1b[2J topic=orders"), "%s", line);
+    close(end);
+    close(terminal);
+}
+
 /* ---- callback and level ---- */
 
 static unsigned calls;
