@@ -1,21 +1,15 @@
 # shellcheck shell=bash
 # Benches: release builds, on a Kafka of their own unless they need none. Sourced by ./dev.
 
-bench_names() {
-    local file
-    for file in "$root"/build/release/bench/bench-*; do
-        [ -f "$file" ] && [ -x "$file" ] && basename "$file" | sed 's/^bench-//'
-    done
-}
+bench_names() { grep -oE "'bench-[a-z0-9_-]+'" "$root/bench/meson.build" | tr -d "'" | sed 's/^bench-//'; }
 
 bench_main() { # NAME [ARGUMENTS...]
     local bench=${1:-} program bootstrap name=bench-$$
+    bench_names | grep -qx -- "$bench" || die "bench: which? There are: $(bench_names | tr '\n' ' ')"
     need_packages build
-    build_release || exit 1
-    program=$root/build/release/bench/bench-$bench
-    if [ -z "$bench" ] || [ ! -x "$program" ]; then
-        die "bench: which? There are: $(bench_names | tr '\n' ' ')"
-    fi
+    program=bench/bench-$bench
+    build_release "$program" || exit 1
+    program=$root/build/release/$program
     shift
     if [ "$bench" = micro ]; then
         "$program" "$@"

@@ -46,7 +46,7 @@ test_programs() { # SUITE...
 
 # Each takes the targets to build; none: all.
 build_normal() { build normal "$root/build" -- "$@"; }
-build_release() { build release "$root/build/release" --buildtype=release -Dwerror=false; }
+build_release() { build release "$root/build/release" --buildtype=release -Dwerror=false -Dtests=disabled -- "$@"; }
 build_fuzz() {
     CC=clang build fuzz "$root/build/fuzz" -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false \
         -Djemalloc=disabled -Dc_args='-fsanitize=fuzzer-no-link' -- "$@"
