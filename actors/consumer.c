@@ -152,8 +152,16 @@ static int build(struct weir_consumer *consumer, struct weir_error *error)
     if (result != 0)
         return result;
     consumer->options = weir_config_options(consumer->config);
-    if (!consumer->kafka)
+    if (consumer->options->log_level != WEIR_LOG_INFO) /* the default must not undo weir_log_set() */
+        weir_log_set_level((enum weir_log_level)consumer->options->log_level);
+    if (!consumer->kafka) {
+        result = weir_config_check_brokers(consumer->config, error);
+        if (result == 0)
+            result = weir_kafka_check_config(consumer->config, error);
+        if (result != 0)
+            return result;
         consumer->kafka = weir_kafka_librdkafka_create(consumer->config, error);
+    }
     if (!consumer->kafka)
         return WEIR_KAFKA;
     if (!consumer->system) {

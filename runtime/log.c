@@ -134,6 +134,11 @@ void weir_log_set(weir_log_callback *callback, void *user, enum weir_log_level l
     atomic_store_explicit(&log_level, (int)level, memory_order_relaxed);
 }
 
+void weir_log_set_level(enum weir_log_level level)
+{
+    atomic_store_explicit(&log_level, (int)level, memory_order_relaxed);
+}
+
 bool weir_log_is_on(enum weir_log_level level)
 {
     return (int)level <= atomic_load_explicit(&log_level, memory_order_relaxed);

@@ -12,6 +12,7 @@
 #include <weir/export.h>
 #include <weir/log.h>
 
+void weir_log_set_level(enum weir_log_level level); /* the process's, as weir_log_set() does */
 bool weir_log_is_on(enum weir_log_level level);
 void weir_log_write(enum weir_log_level level, const struct weir_log_field *fields, size_t field_count,
                     const char *format, ...) WEIR_FORMAT(4, 5);
