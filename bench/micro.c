@@ -23,6 +23,7 @@
 #define REPEATS       7
 #define MAILS         200000u
 #define MAIL_BATCH    64u
+#define MAIL_ROUNDS   (MAILS / MAIL_BATCH)
 #define ACTORS        1000u
 #define ACTOR_TURNS   1000u
 #define HOPS          20000u
@@ -99,7 +100,7 @@ static void *create_mailbox(void)
 static void send_and_take(void *argument)
 {
     struct mailbox_state *state = argument;
-    for (unsigned round = 0; round < MAILS / MAIL_BATCH; round++) {
+    for (unsigned round = 0; round < MAIL_ROUNDS; round++) {
         for (unsigned i = 0; i < MAIL_BATCH; i++)
             weir_mailbox_send(&state->mailbox, &state->mails[i]);
         WEIR_CHECK(weir_mailbox_take(&state->mailbox) == &state->mails[0]);
@@ -109,7 +110,7 @@ static void send_and_take(void *argument)
 static void try_send_and_release(void *argument)
 {
     struct mailbox_state *state = argument;
-    for (unsigned round = 0; round < MAILS / MAIL_BATCH; round++) {
+    for (unsigned round = 0; round < MAIL_ROUNDS; round++) {
         for (unsigned i = 0; i < MAIL_BATCH; i++)
             WEIR_CHECK(weir_mailbox_try_send(&state->mailbox, &state->mails[i]) == 0);
         for (struct weir_mail *mail = weir_mailbox_take(&state->mailbox), *next; mail; mail = next) {
@@ -121,12 +122,12 @@ static void try_send_and_release(void *argument)
 
 static double mailbox_row(unsigned threads)
 {
-    return measure_loop(send_and_take, create_mailbox, threads, MAILS / MAIL_BATCH * MAIL_BATCH);
+    return measure_loop(send_and_take, create_mailbox, threads, (double)MAIL_ROUNDS * MAIL_BATCH);
 }
 
 static double counted_mailbox_row(unsigned threads)
 {
-    return measure_loop(try_send_and_release, create_mailbox, threads, MAILS / MAIL_BATCH * MAIL_BATCH);
+    return measure_loop(try_send_and_release, create_mailbox, threads, (double)MAIL_ROUNDS * MAIL_BATCH);
 }
 
 struct timers_state {

@@ -2,8 +2,10 @@
  * The demo's ledger and plan: what its verdict rests on. Included as source: they are parts of the command, not of the
  * library.
  */
+/* NOLINTBEGIN(bugprone-suspicious-include): see above */
 #include "cli/demo_ledger.c"
 #include "cli/demo_plan.c"
+/* NOLINTEND(bugprone-suspicious-include) */
 #include "tests/support/test.h"
 
 static const struct weir_demo_options OPTIONS = {.seconds = 20, .messages = 1000, .keys = 50, .seed = 7};
