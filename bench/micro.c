@@ -21,9 +21,9 @@
 #include <string.h>
 
 #define REPEATS       7
-#define MAILS         200000u
 #define MAIL_BATCH    64u
-#define MAIL_ROUNDS   (MAILS / MAIL_BATCH)
+#define MAIL_ROUNDS   3125u
+#define MAILS         (MAIL_ROUNDS * MAIL_BATCH)
 #define ACTORS        1000u
 #define ACTOR_TURNS   1000u
 #define HOPS          20000u
@@ -122,12 +122,12 @@ static void try_send_and_release(void *argument)
 
 static double mailbox_row(unsigned threads)
 {
-    return measure_loop(send_and_take, create_mailbox, threads, (double)MAIL_ROUNDS * MAIL_BATCH);
+    return measure_loop(send_and_take, create_mailbox, threads, MAILS);
 }
 
 static double counted_mailbox_row(unsigned threads)
 {
-    return measure_loop(try_send_and_release, create_mailbox, threads, (double)MAIL_ROUNDS * MAIL_BATCH);
+    return measure_loop(try_send_and_release, create_mailbox, threads, MAILS);
 }
 
 struct timers_state {
