@@ -352,14 +352,11 @@ static bool are_closed(void *argument)
 bool weir_world_close(struct weir_world *world, uint64_t duration_ns_max)
 {
     world->closing = true; /* a restart that is still due comes to nothing */
-    size_t stopped = 0; /* a disturbance may start processes while others close */
-    while (stopped < world->process_count) {
-        for (; stopped < world->process_count; stopped++)
-            weir_world_stop(world->processes[stopped]);
-        if (!weir_simulation_run(world->simulation, duration_ns_max, are_closed, world))
-            return false;
-        weir_world_run(world, world->settings.later_ns_max + WEIR_WORLD_SECOND); /* handles that are out come back */
-    }
+    for (size_t i = 0; i < world->process_count; i++)
+        weir_world_stop(world->processes[i]);
+    if (!weir_simulation_run(world->simulation, duration_ns_max, are_closed, world))
+        return false;
+    weir_world_run(world, world->settings.later_ns_max + WEIR_WORLD_SECOND); /* handles that are out come back */
     for (size_t i = 0; i < world->process_count; i++) {
         struct weir_world_process *process = world->processes[i];
         if (process->crashed || process->destroyed)

@@ -26,10 +26,9 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
 {
     struct weir_world_process *process = user;
     uint64_t run;
-    enum weir_outcome outcome =
-        weir_world_begin(process, weir_message_topic(message), weir_message_partition(message),
-                         weir_message_offset(message), weir_message_key(message), weir_message_key_size(message),
-                         weir_message_attempt(message), &run);
+    enum weir_outcome outcome = weir_world_begin(process, weir_message_topic(message), weir_message_partition(message),
+                                                 weir_message_offset(message), weir_message_key(message),
+                                                 weir_message_key_size(message), weir_message_attempt(message), &run);
     if (outcome == WEIR_LATER) {
         struct handed handed = {weir_message_later(message)};
         weir_world_later(process, run, on_finish, &handed, sizeof handed);
@@ -117,8 +116,7 @@ static bool map_has_finished(const struct weir_kafka_offset *committed, int64_t 
 {
     static const struct weir_map_log any = {.leader_epoch = -1};
     struct weir_map map;
-    if (weir_map_decode(committed->metadata, committed->metadata_size, committed->offset, &any, &map) !=
-        WEIR_MAP_VALID)
+    if (weir_map_decode(committed->metadata, committed->metadata_size, committed->offset, &any, &map) != WEIR_MAP_VALID)
         return false;
     bool finished = offset >= map.floor && offset < map.end && weir_map_is_finished(&map, offset);
     weir_map_deinit(&map);
