@@ -173,12 +173,13 @@ static void flight_of(struct weir_bench_report *report, const struct settings *s
     for (uint64_t run = 0; run < settings->runs; run++) {
         struct weir_bench_result result = run_arm_with(settings, arguments, 120);
         shares[run] = weir_bench_number(&result, "share");
+        double late_us = weir_bench_number(&result, "late_us_mean"), rate = weir_bench_number(&result, "rate");
+        double slots = strtod(in_flight, NULL), taken_s = strtod(latency_ms, NULL) / 1e3 + late_us / 1e6;
         fprintf(stderr,
-                "  %s ms x %s: %.0f messages/s, %.3f of the ceiling; %.0f in flight on average; downstream %.0f us "
-                "late on average; %.2f us of CPU each\n",
-                latency_ms, in_flight, weir_bench_number(&result, "rate"), shares[run],
-                weir_bench_number(&result, "in_flight_mean"), weir_bench_number(&result, "late_us_mean"),
-                weir_bench_number(&result, "cpu_ns_each") / 1e3);
+                "  %s ms x %s: %.0f messages/s, %.3f of the ceiling; %.0f in flight; %.2f us of CPU each; the "
+                "downstream was %.0f us late, less that: %.3f\n",
+                latency_ms, in_flight, rate, shares[run], weir_bench_number(&result, "in_flight_mean"),
+                weir_bench_number(&result, "cpu_ns_each") / 1e3, late_us, rate * taken_s / slots);
     }
     snprintf(name, sizeof name, "share of ceiling, %s ms x %s", latency_ms, in_flight);
     weir_bench_bound(report, name, weir_bench_median(shares, settings->runs), ">=", SHARE_MIN, "", shares,
