@@ -259,12 +259,12 @@ static void ignore_turn(struct weir_actor *actor, struct weir_worker *worker)
 static void ask_turn(struct weir_actor *actor, struct weir_worker *worker)
 {
     if (actor == &first_racer.resident.actor) {
-        saw_others = weir_worker_has_queued(worker);
+        saw_others = weir_worker_has_queued(worker) && weir_worker_queued(worker) == 0;
         return;
     }
     idle_roamer.turn = ignore_turn;
     weir_worker_dispatch(worker, &idle_roamer);
-    saw_roaming = weir_worker_has_queued(worker);
+    saw_roaming = weir_worker_has_queued(worker) && weir_worker_queued(worker) == 1;
 }
 
 Test(simulation, a_turn_can_ask_whether_others_wait_on_its_worker)
