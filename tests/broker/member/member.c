@@ -76,6 +76,8 @@ static void show(const struct weir_stats *stats, void *user)
     atomic_store_explicit(&board->rebalances, stats->rebalances, memory_order_relaxed);
     atomic_store_explicit(&board->commits, stats->commits, memory_order_relaxed);
     atomic_store_explicit(&board->in_flight, stats->in_flight, memory_order_relaxed);
+    atomic_store_explicit(&board->pause, stats->pause, memory_order_relaxed);
+    atomic_store_explicit(&board->fetched_bytes, stats->fetched_bytes, memory_order_relaxed);
 }
 
 static uint64_t now_ms(void)

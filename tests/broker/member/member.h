@@ -31,9 +31,11 @@ struct weir_member_board {
     _Atomic uint64_t commits;    /* acknowledged */
     _Atomic uint64_t finished;   /* runs that ended in an ack */
     _Atomic uint64_t in_flight;  /* pulled, not finished */
-    _Atomic uint64_t told;       /* finished when the acknowledgement before the last but one was seen: told by now */
-    _Atomic uint64_t closed_ms;  /* monotonic */
-    _Atomic uint64_t closed;     /* 1: what follows is filled in */
+    _Atomic uint64_t pause;      /* enum weir_pause bits */
+    _Atomic uint64_t fetched_bytes;
+    _Atomic uint64_t told;      /* finished when the acknowledgement before the last but one was seen: told by now */
+    _Atomic uint64_t closed_ms; /* monotonic */
+    _Atomic uint64_t closed;    /* 1: what follows is filled in */
     int32_t code;
     struct weir_error error;
     struct weir_stats stats;
