@@ -225,6 +225,17 @@ int weir_config_reset_policy(const struct weir_config *config)
     return config->reset_policy;
 }
 
+uint64_t weir_config_prefetch_bytes(const struct weir_config *config)
+{
+    const char *kbytes = weir_config_kafka_get(config, "queued.max.messages.kbytes");
+    if (kbytes)
+        return strtoull(kbytes, NULL, 10) * 1024; /* librdkafka has checked it */
+    const struct weir_options *options = weir_config_options(config);
+    uint64_t share = options->memory_bytes_max / 64;
+    share = share < options->window_bytes_max ? share : options->window_bytes_max;
+    return share > 1048576 ? share : 1048576;
+}
+
 /* ---- all of them ---- */
 
 int weir_config_set(struct weir_config *config, const char *name, const char *value, struct weir_error *error)

@@ -38,6 +38,12 @@ const struct weir_options *weir_config_options(const struct weir_config *config)
 /** auto.offset.reset as set for librdkafka (default latest, as Kafka's): Weir carries it out itself. */
 int weir_config_reset_policy(const struct weir_config *config);
 
+/**
+ * What librdkafka may fetch ahead of a partition's window, in bytes: queued.max.messages.kbytes where it is set, else a
+ * 64th of memory.bytes.max, but 1 MiB at least and the window at most.
+ */
+uint64_t weir_config_prefetch_bytes(const struct weir_config *config);
+
 /** A deep copy; NULL where memory is short. */
 struct weir_config *weir_config_copy(const struct weir_config *config);
 

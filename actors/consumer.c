@@ -115,6 +115,7 @@ static void set_constants(struct weir_consumer *consumer)
     consumer->overloaded = (struct weir_retry_policy){
         .base_ms = options->overloaded_base_ms, .max_ms = options->overloaded_max_ms, .factor = 2.0};
     consumer->segment_bytes = kafka_number(consumer->config, "fetch.message.max.bytes", SEGMENT_BYTES);
+    consumer->prefetch_bytes = weir_config_prefetch_bytes(consumer->config);
     consumer->lease_ns_max = kafka_number(consumer->config, "session.timeout.ms", SESSION_TIMEOUT_MS) * MS_NS / 3;
     consumer->reset_policy = weir_config_reset_policy(consumer->config);
     consumer->group = weir_config_kafka_get(consumer->config, "group.id");

@@ -31,7 +31,7 @@ struct weir_consumer {
     const struct weir_seam *seam;
     bool owns_system;
     struct weir_retry_policy retry, overloaded;
-    uint64_t segment_bytes, lease_ns_max;
+    uint64_t segment_bytes, prefetch_bytes, lease_ns_max;
     int reset_policy;       /* WEIR_RESET_* */
     uint32_t scratch_count; /* entries of each scratch */
     const char *group;

@@ -98,7 +98,7 @@ struct weir_control {
     uint64_t closing_until_ns, closing_wanted;
     bool joined, left; /* the client was started; CLOSED has come */
     enum weir_code close_code;
-    char close_text[256];
+    char close_text[WEIR_ERROR_TEXT_SIZE];
 };
 
 void weir_control_init(struct weir_control *control, struct weir_consumer *consumer);

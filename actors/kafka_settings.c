@@ -30,6 +30,7 @@ enum {
     FETCH_BYTES_MAX = 1048576,
     QUEUED_KBYTES_MIN = 1024,
     QUEUED_KBYTES_MAX = 2097151, /* librdkafka's limit */
+    QUEUED_MESSAGE_BYTES = 200,
     QUEUED_MESSAGES_MIN = 1000,
     QUEUED_MESSAGES_MAX = 100000, /* librdkafka's default */
     STATISTICS_MS_MIN = 1000,     /* 1 ms of CPU each with 64 partitions */
@@ -229,17 +230,20 @@ bool weir_rdkafka_eof_is_safe(int version)
     return version < VERSION_2_2_0 || version >= VERSION_2_13_2;
 }
 
-static int set_queue_bounds(rd_kafka_conf_t *conf, const struct weir_options *options, struct weir_error *error)
+/* Bounded in bytes by a share of the memory cap, and in messages as well: librdkafka counts their content only, and a
+ * small one costs it several times that. */
+static int set_queue_bounds(rd_kafka_conf_t *conf, const struct weir_config *config, struct weir_error *error)
 {
+    uint64_t bytes = weir_config_prefetch_bytes(config), window = weir_config_options(config)->window_messages_max;
     bool is_quick = library_version() >= VERSION_2_2_0;
     int code = is_quick ? set(conf, "fetch.queue.backoff.ms", "10", error) : 0;
     uint64_t messages =
-        is_quick ? clamp(options->window_messages_max, QUEUED_MESSAGES_MIN, QUEUED_MESSAGES_MAX) : QUEUED_MESSAGES_MAX;
+        clamp(is_quick ? window : bytes / QUEUED_MESSAGE_BYTES, QUEUED_MESSAGES_MIN, QUEUED_MESSAGES_MAX);
     if (!code)
         code = set_number(conf, "queued.min.messages", messages, error);
     if (!code)
-        code = set_number(conf, "queued.max.messages.kbytes",
-                          clamp(options->window_bytes_max / 1024, QUEUED_KBYTES_MIN, QUEUED_KBYTES_MAX), error);
+        code = set_number(conf, "queued.max.messages.kbytes", clamp(bytes / 1024, QUEUED_KBYTES_MIN, QUEUED_KBYTES_MAX),
+                          error);
     return code;
 }
 
@@ -265,7 +269,7 @@ static int consumer_defaults(rd_kafka_conf_t *conf, const struct weir_config *co
     const struct weir_options *options = weir_config_options(config);
     int code = set_all(conf, CONSUMER_DEFAULTS, WEIR_COUNT(CONSUMER_DEFAULTS), error);
     if (!code)
-        code = set_queue_bounds(conf, options, error);
+        code = set_queue_bounds(conf, config, error);
     if (!code)
         code = set_fetch_bytes(conf, config, error);
     if (!code)

@@ -171,10 +171,16 @@ static struct weir_segment *open_segment(struct weir_partition *partition)
     return fresh;
 }
 
+/* Fetch responses of just above a power of two take up to a quarter more, by the size classes of allocators. */
+static uint64_t with_slack(uint64_t bytes)
+{
+    return bytes + bytes / 4;
+}
+
 static void charge(struct weir_partition *partition, struct weir_message *message)
 {
     struct weir_segment *segment = open_segment(partition);
-    uint64_t bytes = message->key_size + message->value_size + WEIR_MESSAGE_OVERHEAD_BYTES;
+    uint64_t bytes = with_slack(message->key_size + message->value_size) + WEIR_MESSAGE_OVERHEAD_BYTES;
     segment->bytes += bytes;
     segment->live++;
     message->segment = segment;
@@ -253,8 +259,10 @@ void weir_partition_set_pause(struct weir_partition *partition, uint32_t bits, b
 static uint64_t bytes_max(const struct weir_partition *partition)
 {
     const struct weir_options *options = partition->consumer->options;
-    uint32_t assigned = atomic_load_explicit(&partition->consumer->assigned_count, memory_order_relaxed);
-    uint64_t share = options->memory_bytes_max / (assigned > 0 ? assigned : 1);
+    uint64_t assigned = atomic_load_explicit(&partition->consumer->assigned_count, memory_order_relaxed);
+    assigned = assigned > 0 ? assigned : 1;
+    uint64_t cap = options->memory_bytes_max, prefetch = with_slack(partition->consumer->prefetch_bytes) * assigned;
+    uint64_t share = (cap - (prefetch < cap / 2 ? prefetch : cap / 2)) / assigned;
     if (share < SHARE_MIN)
         share = SHARE_MIN;
     return share < options->window_bytes_max ? share : options->window_bytes_max;
