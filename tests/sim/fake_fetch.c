@@ -323,13 +323,35 @@ Test(fake_fetch, a_rebalance_before_the_first_pull_goes_back_to_where_was_sought
 {
     struct probe probe;
     struct stage stage = begin(&probe, 8, 40);
+    int64_t offsets[MANY];
+    cr_assert_eq(pull_for(&probe, PROBE_SECOND, offsets, 0), 40);
     seek(&probe, 12, 3);
     probe_run(&probe, PROBE_SECOND);
     weir_fake_group_rebalance(stage.cluster, "g");
     probe_wait(&probe, WEIR_KAFKA_ASSIGN, 2);
-    int64_t offsets[MANY];
     cr_assert_eq(pull_for(&probe, PROBE_SECOND, offsets, 0), 28);
     cr_assert_eq(offsets[0], 12);
+    end(&stage, &probe);
+}
+
+Test(fake_fetch, nothing_is_fetched_while_a_rebalance_event_is_open)
+{
+    struct probe probe;
+    struct stage stage = begin(&probe, 15, 10);
+    int64_t offsets[MANY];
+    cr_assert_eq(pull_for(&probe, PROBE_SECOND, offsets, 0), 10);
+    probe.answers = false;
+    weir_fake_group_rebalance(stage.cluster, "g");
+    const struct probe_event *event = probe_wait(&probe, WEIR_KAFKA_ASSIGN, 2);
+    uint64_t fetched = weir_fake_counts(stage.cluster)->records_fetched;
+    unsigned wakes = probe_queue(&probe, 0)->wakes;
+    probe_fill(&stage, "orders", 0, 10);
+    probe_run(&probe, PROBE_SECOND);
+    cr_assert_eq(weir_fake_counts(stage.cluster)->records_fetched, fetched);
+    cr_assert_eq(probe_queue(&probe, 0)->wakes, wakes);
+    probe_answer(&probe, event);
+    probe.answers = true;
+    cr_assert_eq(pull_for(&probe, PROBE_SECOND, offsets, 0), 10);
     end(&stage, &probe);
 }
 

@@ -486,6 +486,101 @@ Test(fake_group, a_fatal_client_answers_and_closes_without_events)
     probe_stage_end(&stage);
 }
 
+Test(fake_group, an_unanswered_event_costs_even_a_lone_member_its_membership)
+{
+    struct stage stage = probe_stage(21, 2);
+    weir_fake_settings(stage.cluster)->rebalance_timeout_ns = 3 * PROBE_SECOND;
+    struct probe probe;
+    probe_start(&probe, &stage, &cooperative);
+    probe.answers = false;
+    probe_wait(&probe, WEIR_KAFKA_ASSIGN, 1);
+    probe_run(&probe, 2 * PROBE_SECOND);
+    cr_assert_eq(weir_fake_group_members(stage.cluster, "g"), 1);
+    probe_run(&probe, 2 * PROBE_SECOND);
+    cr_assert_eq(weir_fake_group_members(stage.cluster, "g"), 0);
+    check_clean(&stage);
+    probe_deinit(&probe);
+    probe_stage_end(&stage);
+}
+
+Test(fake_group, a_round_that_begins_while_the_last_is_being_told_is_joined_too)
+{
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct stage stage = probe_stage(seed, 2);
+        weir_fake_settings(stage.cluster)->heartbeat_ns = 0; /* it may hear of the next round before its share */
+        struct probe probe;
+        probe_start(&probe, &stage, &cooperative);
+        while (weir_fake_group_generation(stage.cluster, "g") == 0)
+            weir_simulation_step(stage.simulation); /* the member's share is on its way */
+        weir_fake_group_rebalance(stage.cluster, "g");
+        cr_assert_not(weir_fake_group_is_stable(stage.cluster, "g"));
+        probe_run(&probe, 5 * PROBE_SECOND); /* far less than the rebalance time-out */
+        cr_assert(weir_fake_group_is_stable(stage.cluster, "g"), "seed %d", (int)seed);
+        cr_assert_eq(probe_held(&probe), 2);
+        probe_close(&probe);
+        check_clean(&stage);
+        probe_stage_end(&stage);
+    }
+}
+
+static size_t revoked_from(const struct probe *probe)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < probe->event_count; i++)
+        count += probe->events[i].kind == WEIR_KAFKA_REVOKE ? probe->events[i].count : 0;
+    return count;
+}
+
+Test(fake_group, cooperative_shares_are_sticky)
+{
+    for (uint64_t seed = 0; seed < 10; seed++) {
+        struct stage stage = probe_stage(seed, 6);
+        struct probe a, b, c, *all[] = {&a, &b, &c};
+        probe_start(&a, &stage, &cooperative);
+        probe_start(&b, &stage, &cooperative);
+        probes_run(all, 2, 3 * PROBE_SECOND);
+        size_t before = revoked_from(&a) + revoked_from(&b);
+        probe_start(&c, &stage, &cooperative);
+        probes_run(all, 3, 5 * PROBE_SECOND);
+        cr_assert_eq(revoked_from(&a) + revoked_from(&b) - before, 2, "only what the new one gets is moved");
+        cr_assert_eq(probe_held(&c), 2);
+        for (int i = 0; i < 3; i++)
+            probe_close(all[i]);
+        check_clean(&stage);
+        probe_stage_end(&stage);
+    }
+}
+
+/* Its successor is given what it had, but what it was to let go of must not stay with nobody. */
+Test(fake_group, a_static_member_that_dies_owing_a_join_leaves_no_partition_behind)
+{
+    struct weir_fake_member settled = cooperative;
+    settled.instance_id = "one";
+    unsigned owing = 0;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct stage stage = probe_stage(seed, 4);
+        struct probe a, b, again, *all[] = {&b, &again};
+        probe_start(&a, &stage, &settled);
+        probe_wait(&a, WEIR_KAFKA_ASSIGN, 1);
+        a.answers = false;
+        probe_start(&b, &stage, &cooperative);
+        struct probe *first[] = {&a, &b};
+        for (int ms = 0; ms < 5000 && !probe_find(&a, WEIR_KAFKA_REVOKE, 1); ms++)
+            probes_run(first, 2, PROBE_MS);
+        owing += probe_find(&a, WEIR_KAFKA_REVOKE, 1) != NULL;
+        weir_fake_client_crash(a.kafka);
+        probe_start(&again, &stage, &settled);
+        probes_run(all, 2, 5 * PROBE_SECOND);
+        cr_assert_eq(probe_held(&again) + probe_held(&b), 4, "seed %d", (int)seed);
+        probe_close(&again);
+        probe_close(&b);
+        probe_deinit(&a);
+        check_clean(&stage);
+        probe_stage_end(&stage);
+    }
+    cr_assert_gt(owing, 0);
+}
+
 /* Random comings and goings: no partition is ever held twice by members that are alive and reachable, and in the end
  * every partition is held. */
 Test(fake_group, partitions_have_one_holder_whoever_comes_and_goes)

@@ -229,6 +229,28 @@ Test(fake_produce, closing_reports_what_it_cannot_wait_for_as_failed)
     probe_stage_end(&stage);
 }
 
+Test(fake_produce, what_was_reported_as_failed_is_not_reported_again_when_it_is_written)
+{
+    struct probe probe;
+    struct stage stage = begin(&probe, 7);
+    weir_fake_broker_down(stage.cluster, 2 * PROBE_SECOND);
+    weir_fake_coordinator_down(stage.cluster, 4 * PROBE_SECOND);
+    enum weir_kafka_error error;
+    for (uintptr_t i = 1; i <= 5; i++)
+        cr_assert_eq(produce(&probe, "orders", "k", i, &error), 0);
+    struct weir_kafka_offset commit = probe_offset("orders", 0, 0, NULL);
+    cr_assert_eq(probe.kafka->ops->commit(probe.kafka, &commit, 1, 9), 0); /* CLOSED waits for it */
+    cr_assert_eq(probe.kafka->ops->close(probe.kafka, 1000), 0);
+    cr_assert_not_null(probe_wait(&probe, WEIR_KAFKA_CLOSED, 1));
+    cr_assert_geq(weir_simulation_now_ns(stage.simulation), 4 * PROBE_SECOND);
+    cr_assert_eq(records_in(&stage, "orders"), 5);
+    cr_assert_eq(probe_count(&probe, WEIR_KAFKA_DELIVERED), 5);
+    probe.kafka->ops->destroy(probe.kafka);
+    check_clean(&stage);
+    probe_deinit(&probe);
+    probe_stage_end(&stage);
+}
+
 Test(fake_produce, what_a_crashed_client_had_sent_may_arrive)
 {
     int64_t arrived = 0;
