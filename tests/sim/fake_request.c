@@ -325,6 +325,52 @@ Test(fake_request, commits_that_cannot_be_meant_are_noticed)
     probe_stage_end(&stage);
 }
 
+Test(fake_request, the_cluster_is_known_once_it_has_answered_and_statistics_come_as_asked)
+{
+    struct stage stage = probe_stage(12, 1);
+    weir_fake_settings(stage.cluster)->statistics_ns = PROBE_SECOND;
+    probe_fill(&stage, "orders", 0, 10);
+    struct probe probe;
+    probe_start(&probe, &stage, &member);
+    cr_assert_null(probe.kafka->ops->cluster_id(probe.kafka));
+    cr_assert_eq(probe.kafka->ops->partition_count(probe.kafka, "orders"), -1);
+    probe_run(&probe, 5 * PROBE_SECOND + PROBE_SECOND / 2);
+    cr_assert_str_eq(probe.kafka->ops->cluster_id(probe.kafka), "cluster-1");
+    cr_assert_eq(probe.kafka->ops->partition_count(probe.kafka, "orders"), 1);
+    cr_assert_eq(probe_count(&probe, WEIR_KAFKA_STATISTICS), 5);
+    end(&stage, &probe);
+}
+
+/* A resident that makes a call of the control thread on whichever worker it lives. */
+struct caller {
+    struct weir_resident resident; /* first */
+    struct probe *probe;
+};
+
+static void call_from_turn(struct weir_actor *actor, struct weir_worker *worker)
+{
+    struct probe *probe = ((struct caller *)actor)->probe;
+    probe->kafka->ops->poll(probe->kafka, 1);
+}
+
+Test(fake_request, calls_of_the_control_thread_from_another_worker_are_noticed)
+{
+    struct probe probe;
+    struct stage stage = begin(&probe, 13, 10);
+    struct weir_system *system = weir_simulation_system(stage.simulation, 1);
+    for (unsigned index = 0; index < 2; index++) {
+        struct caller caller = {.probe = &probe};
+        weir_resident_init(&caller.resident, weir_system_worker(system, index), call_from_turn, 1, 0);
+        weir_resident_notify(&caller.resident);
+        weir_simulation_run(stage.simulation, PROBE_MS, NULL, NULL);
+        cr_assert(weir_resident_is_idle(&caller.resident));
+        cr_assert_eq(weir_fake_violations(stage.cluster), index, "only worker 0 is the control worker");
+    }
+    cr_assert_not_null(strstr(weir_fake_violation(stage.cluster, 0), "poll on worker 1"));
+    probe_deinit(&probe);
+    probe_stage_end(&stage);
+}
+
 static void nothing(void *argument) {}
 
 Test(fake_request, where_memory_is_short_a_request_says_so_and_nothing_comes_of_it)
