@@ -19,13 +19,14 @@ test_cleanup() {
     [ -z "$test_kafka" ] || "$root/dev" kafka --name "$test_kafka" stop
 }
 
-# "PASSED FAILED" from a runner's output: the plain runner's last line, Criterion's synthesis, or meson's summary.
+# "PASSED FAILED" from a runner's output: the plain runner's last line, meson's summary, or Criterion's synthesis; where
+# Criterion was ended before it, what it had said of each test.
 totals_in() { # LOG
     sed 's/\x1b\[[0-9;]*m//g' "$1" | awk '
         /^[0-9]+ passed, [0-9]+ failed$/ { passed = $1; failed = $3 }
-        /Synthesis: Tested:/ {
-            gsub(/[^0-9 ]/, ""); passed = $2; failed = $1 - $2
-        }
+        $1 == "[PASS]" { passed++ }
+        $1 == "[FAIL]" { failed++ }
+        /Synthesis: Tested:/ { gsub(/[^0-9 ]/, ""); passed = $2; failed = $1 - $2 }
         /^(Ok|Expected Fail|Fail|Unexpected Pass|Timeout): +[0-9]+ *$/ {
             if ($1 == "Ok:") passed = $NF; else if ($1 != "Expected") failed += $NF
         }
@@ -42,6 +43,7 @@ run_suite() { # NAME COMMAND...
     "$@" >"$log" 2>&1 </dev/null &
     test_group=$!
     set +m
+    await_suite "$name" "$log"
     wait "$test_group" || status=$?
     test_group=
     read -r passed failed <<<"$(totals_in "$log")"
@@ -54,6 +56,31 @@ run_suite() { # NAME COMMAND...
     fi
     keep_totals "$name" "$passed" "$failed" $((SECONDS - begin))
     [ "$failed" -eq 0 ] || show_failure "$name" "$log"
+}
+
+# Until the suite has ended; one that hangs is ended here, for Criterion's own limit counts processor time only.
+await_suite() { # NAME LOG
+    local limit=${WEIR_TEST_SUITE_TIMEOUT_S:-600} begin=$SECONDS said=0
+    while kill -0 "$test_group" 2>/dev/null; do
+        if [ $((SECONDS - begin)) -ge "$limit" ]; then
+            kill -s KILL -- "-$test_group"
+            echo "dev: $1 took longer than WEIR_TEST_SUITE_TIMEOUT_S=$limit; unfinished: $(unfinished_in "$2")" >>"$2"
+            return
+        fi
+        if [ $(((SECONDS - begin) / 60)) -gt $said ]; then
+            said=$(((SECONDS - begin) / 60))
+            say "[$(elapsed)] ... $1"
+        fi
+        sleep 0.1
+    done
+}
+
+# Tests that Criterion has begun and not ended.
+unfinished_in() { # LOG
+    sed 's/\x1b\[[0-9;]*m//g' "$1" | awk '
+        $1 == "[RUN" { running[$3] = 1 }
+        $1 == "[PASS]" || $1 == "[FAIL]" || $1 == "[SKIP]" { sub(/:$/, "", $2); delete running[$2] }
+        END { for (name in running) printf "%s ", name }'
 }
 
 keep_totals() { # NAME PASSED FAILED SECONDS
@@ -87,7 +114,7 @@ run_criterion() { # SUITE
     local filter=()
     [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
     [ -x "$root/build/tests/test-$1" ] || return 0
-    "$root/build/tests/test-$1" --jobs "$(jobs_of "$1")" --timeout "${WEIR_TEST_TIMEOUT_S:-120}" "${filter[@]}"
+    "$root/build/tests/test-$1" --verbose --jobs "$(jobs_of "$1")" --timeout "${WEIR_TEST_TIMEOUT_S:-120}" "${filter[@]}"
 }
 
 # The same under a sanitizer or valgrind, which is what the prefix is for.
@@ -196,7 +223,7 @@ run_broker() {
     local filter=()
     [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
     [ -x "$root/build/tests/test-broker" ] || return 0
-    "$root/build/tests/test-broker" --jobs 1 --timeout 180 "${filter[@]}"
+    "$root/build/tests/test-broker" --verbose --jobs 1 --timeout 180 "${filter[@]}"
 }
 
 test_summary() {
