@@ -10,7 +10,7 @@
 #define MS UINT64_C(1000000)
 
 /* Consumers of crashed processes that nobody frees: reachable, so that they are no leaks. */
-static void *graveyard[8192];
+static void *volatile graveyard[8192]; /* volatile: nobody reads it, and it must not be optimised away */
 static size_t graveyard_count;
 
 void *weir_world_allocate(size_t size)
