@@ -9,6 +9,10 @@
  *   G2. `assigned` is what the caller owns by its answers. Whatever ends without librdkafka asking (a fatal error, an
  *       ASSIGN answered while the group is being left) is taken back by a LOST of our own before CLOSED.
  *   G3. The answer fits the protocol the group runs: the other kind is refused by librdkafka, and the group would hang.
+ *   G4. Once told to leave, librdkafka takes any answer for the last one, and ends its side of the group as soon as it
+ *       has it. What waits for its main thread (assign, assignment, rebalance_protocol) may then wait for ever: the end
+ *       drops questions unanswered. So nothing is asked after that answer, and an event that crossed it is dropped;
+ *       what it would have taken back is LOST. An ASSIGN that crossed the order to leave is answered with nothing.
  */
 #include "actors/kafka_librdkafka.h"
 #include "runtime/log.h"
@@ -179,6 +183,11 @@ bool weir_rdkafka_group_step(struct weir_rdkafka *client)
     rd_kafka_event_t *event = group->waiting;
     if (group->is_open || !event)
         return false;
+    if (group->is_over) {
+        rd_kafka_event_destroy(event);
+        group->waiting = NULL;
+        return false;
+    }
     /* First, because the caller may answer from within its listener. */
     group->open = event;
     group->waiting = NULL;
@@ -190,11 +199,27 @@ bool weir_rdkafka_group_step(struct weir_rdkafka *client)
     return false;
 }
 
+/* An event that crossed the order to leave (G4); true if it needs no more. */
+static bool settle(struct weir_rdkafka *client, rd_kafka_event_t *event)
+{
+    struct weir_rdkafka_group *group = &client->group;
+    bool is_assign = rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    if (!client->is_leaving || (!group->is_over && !is_assign))
+        return false;
+    if (!group->is_over)
+        rd_kafka_assign(client->rk, NULL);
+    group->is_over = true;
+    rd_kafka_event_destroy(event);
+    return true;
+}
+
 bool weir_rdkafka_group_take(struct weir_rdkafka *client, rd_kafka_event_t *event)
 {
-    WEIR_CHECK(!client->group.waiting); /* librdkafka asks no second time before its answer */
-    client->group.waiting = event;
     weir_rdkafka_commits_joined(client);
+    if (settle(client, event))
+        return false;
+    WEIR_CHECK(!client->group.waiting); /* else librdkafka asks no second time before its answer */
+    client->group.waiting = event;
     return weir_rdkafka_group_step(client);
 }
 
@@ -216,6 +241,7 @@ static void close_event(struct weir_rdkafka *client)
         rd_kafka_event_destroy(group->open);
     group->open = NULL;
     group->is_open = false;
+    group->is_over |= client->is_leaving;
     client->phase_ns = weir_rdkafka_now_ns();
     weir_rdkafka_wake(client); /* another event may have waited for this */
 }

@@ -155,16 +155,28 @@ static int close_client(struct weir_kafka *kafka, uint64_t flush_ms_max)
     if (client->phase != WEIR_RDKAFKA_RUNNING)
         return WEIR_STATE;
     client->phase = WEIR_RDKAFKA_LEAVING;
-    client->phase_ns = weir_rdkafka_now_ns();
     client->flush_ns_max = flush_ms_max > UINT64_MAX / 2000000 ? UINT64_MAX / 2 : flush_ms_max * 1000000;
     weir_rdkafka_requests_close(client);
+    weir_rdkafka_wake(client);
+    return 0;
+}
+
+/* Tell librdkafka to leave, once no rebalance is open or waits: asked to leave under one it would begin the next at
+ * once, and take the answer to the first for that to the second (see kafka_group.c). True: it has been told. */
+static bool leave(struct weir_rdkafka *client)
+{
+    if (client->is_leaving)
+        return true;
+    if (!weir_rdkafka_group_is_quiet(client))
+        return false;
+    client->is_leaving = true;
+    client->phase_ns = weir_rdkafka_now_ns();
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(client->rk, client->events);
     if (error) { /* after a fatal error librdkafka does not leave */
         client->has_left = true;
         rd_kafka_error_destroy(error);
     }
-    weir_rdkafka_wake(client);
-    return 0;
+    return true;
 }
 
 static bool has_left(struct weir_rdkafka *client)
@@ -182,7 +194,7 @@ static bool has_left(struct weir_rdkafka *client)
 
 static bool step_leaving(struct weir_rdkafka *client)
 {
-    if (!has_left(client))
+    if (!leave(client) || !has_left(client))
         return false;
     /* Once more: what librdkafka told before it was done must not be taken for missing. */
     if (step_events(client) || weir_rdkafka_group_lose(client))

@@ -37,6 +37,7 @@ enum weir_rdkafka_phase {
 struct weir_rdkafka_group {
     rd_kafka_event_t *open;                    /* librdkafka's REBALANCE event that waits for the caller's answer */
     enum weir_kafka_event_kind open_kind;      /* ASSIGN, REVOKE or LOST while is_open */
+    bool is_over;                              /* librdkafka has had its last answer, see G4 */
     bool is_cooperative;                       /* as the open event was announced, and is to be answered */
     bool is_open;                              /* true with open == NULL: a LOST of our own making */
     rd_kafka_event_t *waiting;                 /* arrived while another one was open, or memory was short */
@@ -165,6 +166,7 @@ struct weir_rdkafka {
     uint64_t metadata_ns; /* when to look for old ones */
     char *cluster_id;
     bool is_fatal;         /* the consumer raised a fatal error */
+    bool is_leaving;       /* LEAVING: librdkafka has been told */
     bool has_left;         /* LEAVING: librdkafka will not say so */
     uint64_t flush_ns_max; /* of close */
     uint64_t phase_ns;     /* since when the present phase stands still; see the order of closing */

@@ -69,7 +69,6 @@ Test(kafka_parts, settings_are_ours_the_users_and_those_that_must_be)
     check_set(client->conf, "fetch.message.max.bytes", "131072");
     check_set(client->conf, "fetch.max.bytes", "1048576");
     check_set(client->conf, "partition.assignment.strategy", "cooperative-sticky");
-    check_set(client->conf, "queued.max.messages.kbytes", "32768");
     check_set(client->producers.conf, "enable.idempotence", "true");
     check_set(client->producers.conf, "acks", "-1");
     check_set(client->producers.conf, "linger.ms", "5");
