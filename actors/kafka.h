@@ -162,6 +162,7 @@ struct weir_kafka_ops {
                            uint64_t tag);
     int (*fetch_watermarks)(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count,
                             uint64_t tag);
+    /* A seek that a rebalance event overtakes is not carried out: it never moves a later assignment. */
     int (*seek)(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count, uint64_t tag);
     int (*commit)(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count, uint64_t tag);
 

@@ -354,6 +354,7 @@ void weir_fake_queues_pause(struct weir_fake_client *client)
 {
     struct weir_fake_cluster *cluster = client->cluster;
     client->paused = true;
+    client->pauses++;
     for (struct weir_kafka_queue *queue = client->queues; queue; queue = queue->next) {
         if (!queue->assigned)
             continue;

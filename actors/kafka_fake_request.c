@@ -26,6 +26,7 @@ struct request {
     uint64_t deadline_ns;
     uint64_t member_id;
     int32_t generation;
+    uint64_t pauses; /* of its client when it was sent */
     enum weir_kafka_error error;
     const char *text; /* of the error; static */
     bool released;    /* it holds back no join any more */
@@ -204,13 +205,15 @@ static void do_fetch_watermarks(struct request *request)
     }
 }
 
+/* Not past a rebalance: librdkafka takes seeks and assignments in one line, so that a seek cannot come after a later
+ * assignment and move that. */
 static void do_seek(struct request *request)
 {
     for (size_t i = 0; i < request->count; i++) {
         struct weir_kafka_offset *offset = &request->offsets[i];
         struct weir_kafka_queue *queue = weir_fake_queue_assigned(request->client, offset->topic, offset->partition);
-        if (!queue)
-            offset->error = WEIR_KAFKA_OTHER; /* not assigned any more */
+        if (!queue || request->pauses != request->client->pauses)
+            offset->error = WEIR_KAFKA_OTHER; /* not assigned any more, or anew */
         else
             weir_fake_queue_seek(queue, offset->offset);
     }
@@ -418,6 +421,7 @@ static int send_request(struct weir_fake_client *client, enum weir_fake_request 
     request->deadline_ns = weir_fake_now(cluster) + cluster->settings.request_timeout_ns;
     request->member_id = client->member_id;
     request->generation = client->generation;
+    request->pauses = client->pauses;
     uint64_t *lane_ns = &client->lane_request_ns[lane_of(kind)];
     weir_fake_after(cluster, weir_fake_lane(client, lane_ns, weir_fake_latency(cluster)), on_request_arrives,
                     request_free, request);
