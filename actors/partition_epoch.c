@@ -149,6 +149,8 @@ static void end(struct weir_partition *partition)
     atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
     atomic_store_explicit(&partition->epoch_shared, 0, memory_order_release);
     purge_all(partition);
+    for (struct weir_key *key = partition->dying.first; key; key = key->list_after)
+        weir_timers_cancel(weir_worker_timers(partition->resident.home), &key->timer); /* no letter of an old epoch */
     int64_t committed = atomic_load_explicit(&partition->committed, memory_order_acquire);
     bool at_most_once = is_at_most_once(partition);
     uint64_t stragglers = 0, unfinished = partition->tracker.count;

@@ -155,6 +155,7 @@ static void describe(const struct weir_partition *partition, const struct weir_m
 }
 
 static void bury(struct weir_partition *partition, struct weir_key *key);
+static void go_on(struct weir_partition *partition, struct weir_key *key);
 
 static void refused(struct weir_partition *partition, struct weir_key *key, enum weir_kafka_error error)
 {
@@ -236,6 +237,7 @@ void weir_partition_take_report(struct weir_partition *partition, struct weir_me
     }
     if (error != WEIR_KAFKA_NONE) {
         refused(partition, key, error);
+        go_on(partition, key); /* a drain does not wait for another try */
         return;
     }
     ready(partition, key);
@@ -414,9 +416,10 @@ void weir_partition_drop_first(struct weir_partition *partition, struct weir_key
     weir_partition_free_message(partition, message);
 }
 
-/* Drop the message behind the first. */
+/* Drop the message behind the first, which stays where its key is found: what comes of this key waits behind it. */
 static void drop_second(struct weir_partition *partition, struct weir_key *key)
 {
+    bool in_table = key->in_table;
     struct weir_message *first = weir_key_shift(key);
     weir_partition_drop_first(partition, key);
     first->next = key->first;
@@ -425,6 +428,8 @@ static void drop_second(struct weir_partition *partition, struct weir_key *key)
     if (!key->last)
         key->last = first;
     key->count++;
+    if (in_table && !key->in_table)
+        weir_key_table_insert(&partition->keys, key);
 }
 
 /* A run of an older epoch has come back: its results count no more. The key is READY. */
@@ -480,18 +485,19 @@ void weir_partition_take_answer(struct weir_partition *partition, struct weir_me
         return;
     }
     struct weir_key *key = message->owner;
-    WEIR_CHECK(key && key->first == message);
-    if (key->state == WEIR_KEY_OUT) {
+    WEIR_CHECK(key != NULL);
+    if (key->state == WEIR_KEY_OUT) {   /* others of its run may stand before it */
         message->later_answered = true; /* the hand-back will see it */
         return;
     }
+    WEIR_CHECK(key->first == message);
     if (key->state == WEIR_KEY_DYING) { /* abandoned before: now nobody reads it any more */
         weir_message_renew(message);
         if (is_stale(partition, message) && !message->dlq_in_flight) {
             ready(partition, key);
             weir_partition_drop_first(partition, key);
-            weir_partition_schedule(partition, key);
         }
+        go_on(partition, key);
         return;
     }
     weir_partition_leave_list(partition, key);

@@ -1,0 +1,244 @@
+/*
+ * Handlers that misuse WEIR_LATER, and runs that end in the middle of others: whatever a handler does with a handle,
+ * each message is over once, in the order of its key, and nothing is lost.
+ */
+#include "runtime/system.h"
+#include "tests/sim/consumer_own.h"
+#include "tests/support/test.h"
+#include <weir/consumer.h>
+#include <weir/log.h>
+
+#define SECOND     WEIR_WORLD_SECOND
+#define HANDLES_NS (80 * SECOND) /* after which each handle has been answered */
+
+static const struct weir_fake_faults rough = {.slow = 50,
+                                              .commit_applied_error = 30,
+                                              .commit_lost = 30,
+                                              .seek_error = 50,
+                                              .redelivery = 50,
+                                              .purge_ahead = 300,
+                                              .short_pull = 200,
+                                              .produce_error = 100,
+                                              .produce_written_error = 50,
+                                              .produce_queue_full = 100};
+
+static void check(struct weir_world *world, struct weir_world_process *process, uint64_t seed)
+{
+    bool finished = weir_world_run_until_finished(world, 900 * SECOND);
+    weir_world_stop(process);
+    weir_world_run(world, HANDLES_NS); /* those that are about come back */
+    bool closed = weir_world_close(world, 300 * SECOND);
+    struct weir_world_verdict verdict = weir_world_verdict(world);
+    cr_assert(verdict.ok, "seed %llu: %s", (unsigned long long)seed, verdict.text);
+    cr_assert(finished, "seed %llu: not finished after 900 s", (unsigned long long)seed);
+    cr_assert(closed, "seed %llu: not closed after 300 s", (unsigned long long)seed);
+}
+
+/* ---- a run of which a message is answered before the run is over ---- */
+
+static uint64_t begin(struct weir_message *message, struct weir_world_process *process)
+{
+    uint64_t run;
+    weir_world_begin(process, weir_message_topic(message), weir_message_partition(message),
+                     weir_message_offset(message), weir_message_key(message), weir_message_key_size(message),
+                     weir_message_attempt(message), &run);
+    return run;
+}
+
+static enum weir_outcome answer_every_third_inside(struct weir_message *message, void *user)
+{
+    uint64_t run = begin(message, user);
+    weir_world_end(user, run, WEIR_ACK);
+    if (weir_message_offset(message) % 3 != 2)
+        return WEIR_ACK;
+    struct weir_later later = weir_message_later(message);
+    cr_assert_eq(weir_later_finish(later, WEIR_ACK), 0);
+    cr_assert_eq(weir_later_finish(later, WEIR_ACK), WEIR_STALE);
+    return WEIR_LATER;
+}
+
+Test(handles, may_be_answered_before_the_handler_returns_behind_other_messages_of_the_run)
+{
+    static const struct weir_own own = {answer_every_third_inside, NULL};
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(20); seed++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){
+            .seed = seed, .partitions = 1, .keys = 2, .messages = 60, .driver = &weir_own_driver, .driver_data = &own});
+        check(world, weir_world_start(world), seed);
+        cr_assert_eq(weir_world_tally(world)->runs, 60);
+        weir_world_destroy(world);
+    }
+}
+
+/* ---- every misuse by chance ---- */
+
+struct forgotten { /* a handle that is answered when its run is long over, one way or another */
+    struct weir_later later;
+};
+
+static void answer_forgotten(void *argument)
+{
+    weir_later_retry(((struct forgotten *)argument)->later, "forgotten");
+    weir_later_finish(((struct forgotten *)argument)->later, WEIR_ACK);
+    free(argument);
+}
+
+static void forget(struct weir_world_process *process, struct weir_later later, uint64_t delay_ns)
+{
+    struct forgotten *forgotten = malloc(sizeof *forgotten);
+    cr_assert_not_null(forgotten);
+    forgotten->later = later;
+    weir_fake_after(weir_world_cluster(weir_world_of(process)), delay_ns, answer_forgotten, free, forgotten);
+}
+
+static void answer_twice(void *handle, enum weir_outcome outcome)
+{
+    struct weir_later later = ((struct forgotten *)handle)->later;
+    weir_later_finish(later, outcome);
+    cr_assert_eq(weir_later_finish(later, WEIR_ACK), WEIR_STALE);
+    cr_assert_eq(weir_later_finish(later, WEIR_LATER), WEIR_INVALID);
+}
+
+#define UNKNOWN_OUTCOME ((enum weir_outcome)77)
+
+static enum weir_outcome misuse(struct weir_message *message, void *user)
+{
+    struct weir_world_process *process = user;
+    uint64_t seed = weir_world_settings(weir_world_of(process))->seed, run = begin(message, process);
+    struct weir_random random;
+    weir_random_init(&random, seed << 32 ^ (uint64_t)weir_message_offset(message) << 8 ^
+                                  (uint64_t)weir_message_partition(message) << 24 ^ run);
+    struct forgotten handed;
+
+    unsigned way = weir_message_attempt(message) > 4 ? 0 : (unsigned)weir_random_below(&random, 14);
+    switch (way) {
+    case 0: /* answered inside, and again from outside */
+        handed.later = weir_message_later(message);
+        forget(process, handed.later, 1 + weir_random_below(&random, SECOND));
+        weir_world_end(process, run, WEIR_ACK);
+        weir_later_finish(handed.later, WEIR_ACK);
+        return WEIR_LATER;
+    case 1:
+        handed.later = weir_message_later(message);
+        weir_world_end(process, run, WEIR_RETRY);
+        weir_later_retry_after(handed.later, 20, "not now");
+        return WEIR_LATER;
+    case 2: /* taken, not used, and answered from outside */
+        forget(process, weir_message_later(message), weir_random_below(&random, 2 * SECOND));
+        weir_world_end(process, run, WEIR_ACK);
+        return WEIR_ACK;
+    case 3: /* taken, and what the handler returns has the last word */
+        forget(process, weir_message_later(message), weir_random_below(&random, SECOND / 1000));
+        weir_world_end(process, run, WEIR_RETRY);
+        return weir_retry(message, "returned");
+    case 4:
+        weir_later_finish(weir_message_later(message), WEIR_ACK);
+        weir_world_end(process, run, WEIR_OVERLOADED);
+        return WEIR_OVERLOADED;
+    case 5: /* no handle was taken */
+        weir_world_end(process, run, WEIR_RETRY);
+        return WEIR_LATER;
+    case 6:
+        weir_world_end(process, run, WEIR_RETRY);
+        return UNKNOWN_OUTCOME;
+    case 7:
+        forget(process, weir_message_later(message), weir_random_below(&random, SECOND));
+        weir_world_end(process, run, WEIR_RETRY);
+        return UNKNOWN_OUTCOME;
+    case 8: /* not answered before its deadline: given up, so that other runs of its key may begin beside it */
+        forget(process, weir_message_later(message), 15 * SECOND + weir_random_below(&random, 15 * SECOND));
+        weir_world_end(process, run, WEIR_RETRY);
+        return WEIR_LATER;
+    case 9: /* a good one, finished twice */
+        weir_message_later(message);
+        handed.later = weir_message_later(message);
+        weir_world_later(process, run, answer_twice, &handed, sizeof handed);
+        return WEIR_LATER;
+    default:
+        weir_world_end(process, run, WEIR_ACK);
+        return WEIR_ACK;
+    }
+}
+
+static void misuse_under(const struct weir_own *own, const struct weir_fake_faults *faults, unsigned disturbances,
+                         unsigned seeds)
+{
+    uint64_t letters = 0;
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(seeds); seed++) {
+        struct weir_world *world =
+            weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                            .partitions = 2,
+                                                            .keys = 4,
+                                                            .messages = 120,
+                                                            .later_ns_max = 4 * SECOND, /* below the deadline */
+                                                            .faults = *faults,
+                                                            .driver = &weir_own_driver,
+                                                            .driver_data = own});
+        struct weir_world_process *process = weir_world_start(world);
+        if (disturbances > 0)
+            weir_world_disturb(world, 90 * SECOND, disturbances,
+                               WEIR_WORLD_FENCE | WEIR_WORLD_REBALANCE | WEIR_WORLD_JOIN | WEIR_WORLD_SEPARATE);
+        check(world, process, seed);
+        letters += weir_world_tally(world)->letters;
+        weir_world_destroy(world);
+    }
+    cr_assert_gt(letters, 0);
+}
+
+static const char *const abandon[] = {"weir.later.deadline.ms", "5000", "weir.later.policy", "abandon", NULL};
+
+Test(handles, misused_in_every_way_lose_nothing)
+{
+    static const struct weir_own own = {misuse, abandon};
+    misuse_under(&own, &(struct weir_fake_faults){0}, 0, 40);
+}
+
+Test(handles, misused_in_every_way_lose_nothing_when_partitions_move)
+{
+    static const struct weir_own own = {misuse, abandon};
+    misuse_under(&own, &rough, 12, 80);
+}
+
+/* ---- stragglers ---- */
+
+static unsigned given_out;
+
+/* The first run on another worker is given out, and makes the partition's own sleep until the partition has been lost:
+ * it sees the end of the epoch before the run comes back, with messages behind that have not run. */
+static enum weir_outcome give_out_one(struct weir_message *message, void *user)
+{
+    struct weir_world *world = weir_world_of(user);
+    uint64_t run = begin(message, user);
+    if (weir_worker_index() == 0 || weir_message_offset(message) < 4 || given_out > 0) {
+        weir_world_end(user, run, WEIR_ACK);
+        return WEIR_ACK;
+    }
+    given_out++;
+    struct forgotten handed = {weir_message_later(message)};
+    weir_world_later(user, run, answer_twice, &handed, sizeof handed);
+    weir_simulation_stall(weir_world_simulation(world), weir_system_worker(weir_world_system(user), 1), SECOND);
+    weir_fake_client_fence(weir_world_kafka(user));
+    return WEIR_LATER;
+}
+
+Test(handles, of_a_lost_partition_keep_their_key_from_starting_when_it_comes_back)
+{
+    static const struct weir_own own = {give_out_one, NULL};
+    unsigned tested = 0;
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(40); seed++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                                                   .partitions = 1,
+                                                                                   .keys = 2,
+                                                                                   .messages = 20,
+                                                                                   .later_ns_max = 40 * SECOND,
+                                                                                   .driver = &weir_own_driver,
+                                                                                   .driver_data = &own});
+        given_out = 0;
+        check(world, weir_world_start(world), seed);
+        tested += given_out > 0;
+        weir_world_destroy(world);
+    }
+    cr_assert_gt(tested, 0);
+}

@@ -1,0 +1,17 @@
+/*
+ * The world's driver for the consumer itself, with a handler of the test's own: for handlers that behave as no sensible
+ * program does. See tests/support/world.h.
+ */
+#ifndef WEIR_TESTS_CONSUMER_OWN_H
+#define WEIR_TESTS_CONSUMER_OWN_H
+
+#include "tests/support/world.h"
+
+struct weir_own {               /* what driver_data points to */
+    weir_handler *handler;      /* its user: the struct weir_world_process that runs it */
+    const char *const *options; /* names and values, ended by NULL; or NULL */
+};
+
+extern const struct weir_world_driver weir_own_driver;
+
+#endif
