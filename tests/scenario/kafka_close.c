@@ -1,6 +1,7 @@
 /* The end of the real door to Kafka: everything asked is answered, then CLOSED, and destroy does not wait. */
 #include "actors/config.h"
-#include "tests/scenario/kafka_driver.h"
+#include "tests/support/kafka_driver.h"
+#include "tests/support/mock.h"
 #include "tests/support/test.h"
 #include <string.h>
 
@@ -52,7 +53,7 @@ static unsigned answers(struct weir_driver *driver)
 Test(kafka_close, outstanding_requests_are_answered)
 {
     struct weir_mock *mock = cluster();
-    struct weir_driver *driver = weir_driver_create(mock, "g", TOPIC, NULL);
+    struct weir_driver *driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     WEIR_DRIVER_UNTIL(driver, driver->record_count == 60);
     unsigned asked = ask_everything(driver) + ask_everything(driver);
     cr_assert_eq(asked, 8);
@@ -70,7 +71,7 @@ Test(kafka_close, outstanding_requests_are_answered)
 Test(kafka_close, everything_is_answered_though_the_broker_is_gone)
 {
     struct weir_mock *mock = cluster();
-    struct weir_driver *driver = weir_driver_create(mock, "g", TOPIC, NULL);
+    struct weir_driver *driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     WEIR_DRIVER_UNTIL(driver, driver->record_count == 60);
     weir_mock_broker_down(mock, 1);
     struct weir_kafka_produce message = {.topic = DEAD, .value = "v", .value_size = 1, .timestamp_ms = -1};
@@ -95,7 +96,8 @@ Test(kafka_close, everything_is_answered_though_the_broker_is_gone)
 Test(kafka_close, deliveries_are_waited_for)
 {
     struct weir_mock *mock = cluster();
-    struct weir_driver *driver = weir_driver_create(mock, "g", TOPIC, (const char *[]){"linger.ms", "300", NULL});
+    struct weir_driver *driver =
+        weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, (const char *[]){"linger.ms", "300", NULL});
     WEIR_DRIVER_UNTIL(driver, driver->record_count == 60);
     struct weir_kafka_produce message = {.topic = DEAD, .value = "v", .value_size = 1, .timestamp_ms = -1};
     enum weir_kafka_error error;
@@ -116,17 +118,17 @@ Test(kafka_close, deliveries_are_waited_for)
 Test(kafka_close, a_client_may_be_closed_while_it_joins)
 {
     struct weir_mock *mock = cluster();
-    struct weir_driver *driver = weir_driver_create(mock, "g", TOPIC, NULL);
+    struct weir_driver *driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     close_and_wait(driver, 100);
     weir_driver_destroy(driver);
 
-    driver = weir_driver_create(mock, "g", TOPIC, NULL);
+    driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     for (unsigned turn = 0; turn < 200; turn++)
         weir_driver_turn(driver);
     close_and_wait(driver, 100);
     weir_driver_destroy(driver);
 
-    driver = weir_driver_create(mock, "g", TOPIC, NULL);
+    driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     driver->by_hand = true;
     struct weir_driver_event *assigned = weir_driver_await(driver, WEIR_KAFKA_ASSIGN);
     cr_assert_eq(driver->kafka->ops->close(driver->kafka, 100), 0);
@@ -147,7 +149,7 @@ Test(kafka_close, a_client_that_failed_for_good_can_be_closed)
 {
     struct weir_mock *mock = cluster();
     struct weir_driver *driver =
-        weir_driver_create(mock, "g", TOPIC, (const char *[]){"group.instance.id", "one", NULL});
+        weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, (const char *[]){"group.instance.id", "one", NULL});
     WEIR_DRIVER_UNTIL(driver, driver->record_count == 60);
     weir_mock_fail(mock, WEIR_MOCK_HEARTBEAT, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, 1);
     struct weir_driver_event *trouble;
@@ -166,7 +168,7 @@ Test(kafka_close, a_client_that_failed_for_good_can_be_closed)
 Test(kafka_close, a_client_never_started_is_destroyed)
 {
     struct weir_mock *mock = cluster();
-    struct weir_driver *driver = weir_driver_make(mock, "g", TOPIC, NULL);
+    struct weir_driver *driver = weir_driver_make(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     cr_assert_eq(driver->kafka->ops->close(driver->kafka, 1), WEIR_STATE);
     cr_assert_eq(driver->kafka->ops->poll(driver->kafka, 10), 0);
     cr_assert_eq(ask_everything(driver), 0);
@@ -179,8 +181,8 @@ Test(kafka_close, a_client_never_started_is_destroyed)
 Test(kafka_close, a_start_that_fails_says_why)
 {
     struct weir_mock *mock = cluster();
-    struct weir_driver *driver =
-        weir_driver_make(mock, "g", TOPIC, (const char *[]){"receive.message.max.bytes", "2000", NULL});
+    struct weir_driver *driver = weir_driver_make(weir_mock_bootstrap(mock), "g", TOPIC,
+                                                  (const char *[]){"receive.message.max.bytes", "2000", NULL});
     struct weir_error error = {0};
     cr_assert_eq(driver->kafka->ops->start(driver->kafka, &driver->listener, &error), WEIR_KAFKA);
     cr_assert_eq(error.code, WEIR_KAFKA);

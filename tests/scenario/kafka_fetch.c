@@ -1,6 +1,7 @@
 /* Pulling through the real door to Kafka, on the mock cluster. */
 #include "actors/kafka_librdkafka.h"
-#include "tests/scenario/kafka_driver.h"
+#include "tests/support/kafka_driver.h"
+#include "tests/support/mock.h"
 #include "tests/support/test.h"
 #include <stdio.h>
 #include <string.h>
@@ -37,7 +38,7 @@ Test(kafka_fetch, records_come_in_order_from_the_start_given)
     weir_mock_topic_create(mock, TOPIC, 3);
     for (int32_t partition = 0; partition < 3; partition++)
         weir_mock_produce_many(mock, TOPIC, partition, 0, 1000, 7);
-    struct weir_driver *driver = weir_driver_make(mock, "g", TOPIC, NULL);
+    struct weir_driver *driver = weir_driver_make(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     driver->start = 5;
     weir_driver_start(driver);
     WEIR_DRIVER_UNTIL(driver, driver->record_count >= 3 * 995);
@@ -67,7 +68,7 @@ Test(kafka_fetch, null_is_not_empty)
     weir_mock_produce(mock, TOPIC, 0, "", 0, "v", 1);
     weir_mock_produce(mock, TOPIC, 0, "k", 1, NULL, 0);
     weir_mock_produce(mock, TOPIC, 0, "k", 1, "", 0);
-    struct weir_driver *driver = weir_driver_create(mock, "g", TOPIC, NULL);
+    struct weir_driver *driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     WEIR_DRIVER_UNTIL(driver, driver->record_count == 4);
     const struct weir_driver_record *record = driver->records;
     cr_assert(!record->record.key && record->record.key_size == 0);
@@ -88,7 +89,7 @@ Test(kafka_fetch, a_partition_without_a_start_waits_to_be_sought)
     struct weir_mock *mock = weir_mock_create(1);
     weir_mock_topic_create(mock, TOPIC, 1);
     weir_mock_produce_many(mock, TOPIC, 0, 0, 100, 7);
-    struct weir_driver *driver = weir_driver_make(mock, "g", TOPIC, NULL);
+    struct weir_driver *driver = weir_driver_make(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     driver->start = -1;
     weir_driver_start(driver);
     WEIR_DRIVER_UNTIL(driver, weir_driver_owned(driver) == 1);
@@ -122,7 +123,7 @@ Test(kafka_fetch, a_drained_queue_wakes_its_owner)
 {
     struct weir_mock *mock = weir_mock_create(1);
     weir_mock_topic_create(mock, TOPIC, 1);
-    struct weir_driver *driver = weir_driver_create(mock, "g", TOPIC, NULL);
+    struct weir_driver *driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     WEIR_DRIVER_UNTIL(driver, weir_driver_owned(driver) == 1);
     struct weir_driver_partition *partition = weir_driver_partition(driver, TOPIC, 0);
     for (unsigned round = 1; round <= 4; round++) {
@@ -153,7 +154,7 @@ Test(kafka_fetch, the_end_of_a_partition_is_reported_with_its_offset)
     struct weir_mock *mock = weir_mock_create(1);
     weir_mock_topic_create(mock, TOPIC, 1);
     weir_mock_produce_many(mock, TOPIC, 0, 0, 30, 3);
-    struct weir_driver *driver = weir_driver_create(mock, "g", TOPIC, NULL);
+    struct weir_driver *driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     WEIR_DRIVER_UNTIL(driver, driver->record_count == 30);
     if (weir_rdkafka_eof_is_safe(rd_kafka_version() >> 8)) {
         WEIR_DRIVER_UNTIL(driver, find_record(driver, WEIR_RECORD_EOF));
@@ -176,8 +177,8 @@ static void check_out_of_range(const char *strategy)
     weir_mock_topic_create(mock, TOPIC, 2);
     weir_mock_produce_many(mock, TOPIC, 0, 0, 20, 3);
     weir_mock_produce_many(mock, TOPIC, 1, 0, 500, 3);
-    struct weir_driver *driver =
-        weir_driver_create(mock, "g", TOPIC, (const char *[]){"partition.assignment.strategy", strategy, NULL});
+    struct weir_driver *driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC,
+                                                    (const char *[]){"partition.assignment.strategy", strategy, NULL});
     WEIR_DRIVER_UNTIL(driver, driver->record_count == 520);
     weir_driver_forget_records(driver);
     struct weir_driver_partition *stopped = weir_driver_partition(driver, TOPIC, 0);
@@ -233,7 +234,7 @@ Test(kafka_fetch, a_message_larger_than_all_fetch_limits_comes_through)
     weir_mock_topic_create(mock, TOPIC, 1);
     char *value = malloc(SIZE);
     memset(value, 'x', SIZE);
-    struct weir_driver *driver = weir_driver_create(mock, "g", TOPIC, NULL);
+    struct weir_driver *driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     driver->keep_records = true;
     WEIR_DRIVER_UNTIL(driver, weir_driver_owned(driver) == 1);
     weir_mock_produce(mock, TOPIC, 0, "a", 1, "small", 5);
@@ -262,7 +263,7 @@ Test(kafka_fetch, a_refused_fetch_is_reported_and_goes_on_when_allowed)
     struct weir_mock *mock = weir_mock_create(1);
     weir_mock_topic_create(mock, TOPIC, 1);
     weir_mock_produce_many(mock, TOPIC, 0, 0, 5, 3);
-    struct weir_driver *driver = weir_driver_create(mock, "g", TOPIC, NULL);
+    struct weir_driver *driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     WEIR_DRIVER_UNTIL(driver, driver->record_count == 5);
     weir_mock_fail(mock, WEIR_MOCK_FETCH, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, 3);
     WEIR_DRIVER_UNTIL(driver, find_record(driver, WEIR_RECORD_ERROR));

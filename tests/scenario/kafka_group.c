@@ -1,5 +1,6 @@
 /* Rebalances through the real door to Kafka: members that join and leave, records that survive it. */
-#include "tests/scenario/kafka_driver.h"
+#include "tests/support/kafka_driver.h"
+#include "tests/support/mock.h"
 #include "tests/support/test.h"
 #include <string.h>
 #include <time.h>
@@ -36,13 +37,13 @@ Test(kafka_group, a_second_member_takes_half_in_a_cooperative_group)
 {
     struct weir_mock *mock = weir_mock_create(1);
     fill(mock);
-    struct weir_driver *first = weir_driver_make(mock, "g", TOPIC, NULL);
+    struct weir_driver *first = weir_driver_make(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     first->keep_records = true;
     weir_driver_start(first);
     WEIR_DRIVER_UNTIL(first, first->record_count == PARTITIONS * MESSAGES);
     struct weir_driver_event *assigned = weir_driver_take(first, WEIR_KAFKA_ASSIGN);
     cr_assert(assigned->event.cooperative);
-    struct weir_driver *second = weir_driver_create(mock, "g", TOPIC, NULL);
+    struct weir_driver *second = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     share(first, second);
     check_disjoint(first, second);
     struct weir_driver_event *revoked = weir_driver_take(first, WEIR_KAFKA_REVOKE);
@@ -69,11 +70,11 @@ Test(kafka_group, a_second_member_takes_half_in_an_eager_group)
     static const char *const EAGER[] = {"partition.assignment.strategy", "range", NULL};
     struct weir_mock *mock = weir_mock_create(1);
     fill(mock);
-    struct weir_driver *first = weir_driver_create(mock, "g", TOPIC, EAGER);
+    struct weir_driver *first = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, EAGER);
     WEIR_DRIVER_UNTIL(first, first->record_count == PARTITIONS * MESSAGES);
     struct weir_driver_event *assigned = weir_driver_take(first, WEIR_KAFKA_ASSIGN);
     cr_assert_not(assigned->event.cooperative);
-    struct weir_driver *second = weir_driver_create(mock, "g", TOPIC, EAGER);
+    struct weir_driver *second = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, EAGER);
     share(first, second);
     check_disjoint(first, second);
     struct weir_driver_event *revoked = weir_driver_take(first, WEIR_KAFKA_REVOKE);
@@ -92,11 +93,11 @@ Test(kafka_group, a_revoke_lies_until_it_is_answered)
 {
     struct weir_mock *mock = weir_mock_create(1);
     fill(mock);
-    struct weir_driver *first = weir_driver_create(mock, "g", TOPIC, NULL);
+    struct weir_driver *first = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     WEIR_DRIVER_UNTIL(first, first->record_count == PARTITIONS * MESSAGES);
     weir_driver_take(first, WEIR_KAFKA_ASSIGN);
     first->by_hand = true;
-    struct weir_driver *second = weir_driver_create(mock, "g", TOPIC, NULL);
+    struct weir_driver *second = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     struct weir_driver_event *revoked;
     WEIR_DRIVER_UNTIL(second, (weir_driver_turn(first), revoked = weir_driver_take(first, WEIR_KAFKA_REVOKE)));
     for (size_t index = 0; index < revoked->event.count; index++)
@@ -139,7 +140,7 @@ Test(kafka_group, polling_only_when_woken_misses_nothing)
 {
     struct weir_mock *mock = weir_mock_create(1);
     fill(mock);
-    struct weir_driver *driver = weir_driver_create(mock, "g", TOPIC, NULL);
+    struct weir_driver *driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     struct weir_kafka_offset offset = {.topic = TOPIC, .partition = 0, .offset = MESSAGES, .leader_epoch = -1};
     unsigned seen = 0, commits = 0;
     uint64_t deadline_ms = weir_driver_now_ms() + 60000;

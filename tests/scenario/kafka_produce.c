@@ -1,5 +1,6 @@
 /* Producing through the real door to Kafka: what arrives, what is refused, and one DELIVERED for each accepted (K4). */
-#include "tests/scenario/kafka_driver.h"
+#include "tests/support/kafka_driver.h"
+#include "tests/support/mock.h"
 #include "tests/support/test.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -48,7 +49,7 @@ static void check_header(struct weir_driver *driver, void *native, size_t index,
 Test(kafka_produce, a_message_arrives_with_all_it_carries)
 {
     struct weir_mock *mock = cluster(1);
-    struct weir_driver *driver = weir_driver_make(mock, "g", DEAD, NULL);
+    struct weir_driver *driver = weir_driver_make(weir_mock_bootstrap(mock), "g", DEAD, NULL);
     driver->keep_records = true;
     weir_driver_start(driver);
     char key[] = "key\0with", value[] = "\x01\x00value", name[] = "first", text[] = "a\0b";
@@ -106,7 +107,7 @@ Test(kafka_produce, refusals_say_why)
 {
     struct weir_mock *mock = cluster(1);
     struct weir_driver *driver =
-        weir_driver_create(mock, "g", TOPIC, (const char *[]){"message.max.bytes", "2000", NULL});
+        weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, (const char *[]){"message.max.bytes", "2000", NULL});
     static char large[3000];
     memset(large, 'x', sizeof large - 1);
     enum weir_kafka_error error;
@@ -141,7 +142,7 @@ Test(kafka_produce, refusals_say_why)
 Test(kafka_produce, a_producer_that_fails_for_good_is_replaced)
 {
     struct weir_mock *mock = cluster(1);
-    struct weir_driver *driver = weir_driver_create(mock, "g", TOPIC, NULL);
+    struct weir_driver *driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     weir_mock_fail(mock, WEIR_MOCK_INIT_PRODUCER_ID, RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, 1);
     unsigned accepted = 0;
     for (unsigned index = 0; index < 20; index++) {
@@ -172,8 +173,8 @@ Test(kafka_produce, a_producer_that_fails_for_good_is_replaced)
 Test(kafka_produce, a_full_queue_takes_more_after_deliveries)
 {
     struct weir_mock *mock = cluster(1);
-    struct weir_driver *driver =
-        weir_driver_create(mock, "g", TOPIC, (const char *[]){"queue.buffering.max.messages", "3", NULL});
+    struct weir_driver *driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC,
+                                                    (const char *[]){"queue.buffering.max.messages", "3", NULL});
     weir_mock_broker_down(mock, 1);
     unsigned accepted = 0;
     enum weir_kafka_error error = WEIR_KAFKA_NONE;
@@ -222,7 +223,7 @@ static void *send_all(void *argument)
 Test(kafka_produce, threads_may_produce_while_the_producer_is_replaced)
 {
     struct weir_mock *mock = cluster(1);
-    struct weir_driver *driver = weir_driver_create(mock, "g", TOPIC, NULL);
+    struct weir_driver *driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     weir_mock_fail(mock, WEIR_MOCK_INIT_PRODUCER_ID, RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, 1);
     static struct sender senders[THREADS];
     for (unsigned index = 0; index < THREADS; index++) {

@@ -1,5 +1,6 @@
 /* Requests through the real door to Kafka: commits and what is read back, log ends, and that each is answered once. */
-#include "tests/scenario/kafka_driver.h"
+#include "tests/support/kafka_driver.h"
+#include "tests/support/mock.h"
 #include "tests/support/test.h"
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +13,7 @@ static struct weir_driver *settle(struct weir_mock *mock, int partitions, const 
     weir_mock_topic_create(mock, TOPIC, partitions);
     for (int32_t partition = 0; partition < partitions; partition++)
         weir_mock_produce_many(mock, TOPIC, partition, 0, 10, 3);
-    struct weir_driver *driver = weir_driver_create(mock, "g", TOPIC, settings);
+    struct weir_driver *driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, settings);
     WEIR_DRIVER_UNTIL(driver, driver->record_count == 10u * (unsigned)partitions);
     return driver;
 }

@@ -1,5 +1,6 @@
 /* The real door to Kafka used as Weir uses it: workers pull and free while control rebalances, seeks and restarts. */
-#include "tests/scenario/kafka_driver.h"
+#include "tests/support/kafka_driver.h"
+#include "tests/support/mock.h"
 #include "tests/support/test.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -91,7 +92,7 @@ static void check_restarts(const char *strategy)
     weir_mock_produce_many(mock, TOPIC, 0, 0, 10, 3);
     weir_mock_produce_many(mock, TOPIC, 1, 0, 2000, 3);
     struct weir_driver *driver = weir_driver_make(
-        mock, "g", TOPIC,
+        weir_mock_bootstrap(mock), "g", TOPIC,
         (const char *[]){"partition.assignment.strategy", strategy, "fetch.error.backoff.ms", "50", NULL});
     driver->start = -1; /* the driver pulls nothing by itself */
     weir_driver_start(driver);
@@ -141,7 +142,7 @@ Test(kafka_threads, workers_pull_while_control_works)
     weir_mock_topic_create(mock, TOPIC, 3);
     for (int32_t partition = 0; partition < 3; partition++)
         weir_mock_produce_many(mock, TOPIC, partition, 0, MESSAGES, 3);
-    struct weir_driver *driver = weir_driver_make(mock, "g", TOPIC, NULL);
+    struct weir_driver *driver = weir_driver_make(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
     driver->start = -1;
     weir_driver_start(driver);
     WEIR_DRIVER_UNTIL(driver, weir_driver_owned(driver) == 3);

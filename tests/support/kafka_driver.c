@@ -1,5 +1,5 @@
 /* See kafka_driver.h. */
-#include "tests/scenario/kafka_driver.h"
+#include "tests/support/kafka_driver.h"
 #include "actors/config.h"
 #include "runtime/check.h"
 #include "tests/support/test.h"
@@ -191,22 +191,14 @@ void weir_driver_forget_records(struct weir_driver *driver)
 
 /* ---- life ---- */
 
-static struct weir_config *configure(struct weir_mock *mock, const char *group, const char *topics,
+static struct weir_config *configure(const char *bootstrap, const char *group, const char *topics,
                                      const char *const *settings)
 {
     struct weir_error error = {0};
     struct weir_config *config = weir_config_create();
-    const char *const basic[] = {"bootstrap.servers",
-                                 weir_mock_bootstrap(mock),
-                                 "group.id",
-                                 group,
-                                 "weir.topics",
-                                 topics,
-                                 "session.timeout.ms",
-                                 "3000",
-                                 "heartbeat.interval.ms",
-                                 "300",
-                                 NULL};
+    const char *const basic[] = {
+        "bootstrap.servers",     bootstrap, "group.id", group, "weir.topics", topics, "session.timeout.ms", "3000",
+        "heartbeat.interval.ms", "300",     NULL};
     for (const char *const *setting = basic; *setting; setting += 2)
         cr_assert_eq(weir_config_set(config, setting[0], setting[1], &error), 0, "%s", error.text);
     for (const char *const *setting = settings; setting && *setting; setting += 2)
@@ -214,7 +206,7 @@ static struct weir_config *configure(struct weir_mock *mock, const char *group, 
     return config;
 }
 
-struct weir_driver *weir_driver_make(struct weir_mock *mock, const char *group, const char *topics,
+struct weir_driver *weir_driver_make(const char *bootstrap, const char *group, const char *topics,
                                      const char *const *settings)
 {
     struct weir_error error = {0};
@@ -222,7 +214,7 @@ struct weir_driver *weir_driver_make(struct weir_mock *mock, const char *group, 
     driver->listener = (struct weir_kafka_listener){.wake = on_wake, .event = on_event};
     driver->events_end = &driver->events;
     driver->records_end = &driver->records;
-    struct weir_config *config = configure(mock, group, topics, settings);
+    struct weir_config *config = configure(bootstrap, group, topics, settings);
     driver->kafka = weir_kafka_librdkafka_create(config, &error);
     cr_assert_not_null(driver->kafka, "%s", error.text);
     weir_config_destroy(config);
@@ -235,10 +227,10 @@ void weir_driver_start(struct weir_driver *driver)
     cr_assert_eq(driver->kafka->ops->start(driver->kafka, &driver->listener, &error), 0, "%s", error.text);
 }
 
-struct weir_driver *weir_driver_create(struct weir_mock *mock, const char *group, const char *topics,
+struct weir_driver *weir_driver_create(const char *bootstrap, const char *group, const char *topics,
                                        const char *const *settings)
 {
-    struct weir_driver *driver = weir_driver_make(mock, group, topics, settings);
+    struct weir_driver *driver = weir_driver_make(bootstrap, group, topics, settings);
     weir_driver_start(driver);
     return driver;
 }

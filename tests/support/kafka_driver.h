@@ -6,7 +6,6 @@
 #define WEIR_TESTS_KAFKA_DRIVER_H
 
 #include "actors/kafka.h"
-#include "tests/support/mock.h"
 #include <stdatomic.h>
 
 enum { WEIR_DRIVER_PARTITIONS = 32, WEIR_DRIVER_METADATA = 3200 };
@@ -16,7 +15,7 @@ struct weir_driver_event {
     struct weir_driver_event *next;
     struct weir_kafka_event event; /* offsets, text: our copies */
     struct weir_kafka_offset offsets[WEIR_DRIVER_PARTITIONS];
-    char topics[WEIR_DRIVER_PARTITIONS][32];
+    char topics[WEIR_DRIVER_PARTITIONS][96];
     char *metadata[WEIR_DRIVER_PARTITIONS];
     char text[256];
 };
@@ -30,7 +29,7 @@ struct weir_driver_record {
 };
 
 struct weir_driver_partition {
-    char topic[32];
+    char topic[96];
     int32_t partition;
     struct weir_kafka_queue *queue;
     _Atomic unsigned wakes;
@@ -53,10 +52,10 @@ struct weir_driver {
 };
 
 /* settings: name, value, ..., NULL over bootstrap.servers, group.id, session.timeout.ms=3000. Started. */
-struct weir_driver *weir_driver_create(struct weir_mock *mock, const char *group, const char *topics,
+struct weir_driver *weir_driver_create(const char *bootstrap, const char *group, const char *topics,
                                        const char *const *settings);
 /* The same, before start. */
-struct weir_driver *weir_driver_make(struct weir_mock *mock, const char *group, const char *topics,
+struct weir_driver *weir_driver_make(const char *bootstrap, const char *group, const char *topics,
                                      const char *const *settings);
 void weir_driver_start(struct weir_driver *driver);
 
