@@ -137,6 +137,9 @@ void weir_fake_rebalance_note(struct weir_fake_client *client, enum weir_kafka_e
                               const struct fake_set *set)
 {
     WEIR_CHECK(!client->rebalance);
+    if (client->owes_close)
+        weir_fake_violate(client->cluster, "client %u: an assign left partitions out, and no close followed",
+                          client->number);
     struct weir_fake_counts *counts = &client->cluster->counts;
     *(kind == WEIR_KAFKA_ASSIGN   ? &counts->assigns
       : kind == WEIR_KAFKA_REVOKE ? &counts->revokes
@@ -261,7 +264,8 @@ static int fake_assign(struct weir_kafka *kafka, const struct weir_kafka_offset 
         weir_fake_violate(client->cluster, "client %u: assign answers nothing", client->number);
         return WEIR_STATE;
     }
-    if (count != client->rebalance->event.count)
+    client->owes_close = count < client->rebalance->event.count;
+    if (count > client->rebalance->event.count)
         weir_fake_violate(client->cluster, "client %u: assign of %zu partitions, the event names %zu", client->number,
                           count, client->rebalance->event.count);
     for (size_t i = 0; i < count; i++)
@@ -354,6 +358,7 @@ static int fake_close(struct weir_kafka *kafka, uint64_t flush_ms_max)
         return WEIR_STATE;
     }
     client->closing = true;
+    client->owes_close = false;
     weir_fake_after(client->cluster, flush_ms_max * FAKE_MS, on_flush_over, NULL, client);
     weir_fake_member_settle_soon(client);
     return 0;

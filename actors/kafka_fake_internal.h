@@ -234,6 +234,7 @@ struct weir_fake_client {
     struct weir_kafka_queue *queues; /* closed ones too, so that misuse is noticed */
     bool paused;                     /* by a rebalance event */
     uint64_t pauses;                 /* so far */
+    bool owes_close;                 /* an assignment was answered in part */
     struct fake_native *natives;     /* those freed too, without their content */
     uint64_t outstanding;
 

@@ -624,6 +624,7 @@ static void sweep(struct weir_timer *timer)
     weir_timers_arm(weir_worker_timers(partition->resident.home), timer,
                     weir_worker_now_ns(partition->resident.home) + WEIR_PARTITION_SWEEP_NS);
     weir_partition_sweep_finish(partition);
+    weir_partition_set_pause(partition, WEIR_PAUSE_MEMORY, false); /* the next pull tries again */
     weir_resident_notify(&partition->resident);
 }
 
