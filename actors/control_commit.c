@@ -88,7 +88,9 @@ static bool is_part(struct weir_control *control, struct weir_partition *partiti
     if (control->lost && partition->control.in_event)
         return false;
     bool dirty = atomic_exchange_explicit(&partition->dirty, false, memory_order_acq_rel);
-    return dirty || control->commit.all || state == WEIR_CONTROL_COMMIT;
+    /* Without the lease nothing is finished, so nothing gets dirty: only a commit of what is known brings it back. */
+    bool lease_holds = atomic_load_explicit(&control->consumer->lease_holds, memory_order_relaxed);
+    return dirty || control->commit.all || state == WEIR_CONTROL_COMMIT || !lease_holds;
 }
 
 static void collect(struct weir_control *control)
