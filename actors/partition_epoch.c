@@ -354,6 +354,8 @@ static void take_snapshot(struct weir_partition *partition)
         snapshot->floor = partition->state == WEIR_PARTITION_DRAINING
                               ? atomic_load_explicit(&partition->committed, memory_order_acquire)
                               : tracker->next;
+    if (snapshot->floor < 0)
+        snapshot->epoch = 0; /* drained before the first commit */
     snapshot->end = snapshot->floor;
     snapshot->map_size = 0;
     snapshot->left_out = 0;
