@@ -144,6 +144,11 @@ static void leave(struct weir_control *control)
 {
     struct weir_kafka *kafka = control->consumer->kafka;
     control->closing = WEIR_CLOSING_LEAVE;
+    WEIR_EACH_PARTITION (partition, control) { /* nothing is pulled any more, and after a fatal error no REVOKE comes */
+        if (partition->queue)
+            kafka->ops->queue_close(kafka, partition->queue);
+        partition->queue = NULL;
+    }
     if (kafka->ops->close(kafka, CLOSE_FLUSH_MS) == 0)
         return;
     weir_log(WEIR_LOG_ERROR, WEIR_NO_FIELDS, "librdkafka refused to close the consumer; leaving without it");

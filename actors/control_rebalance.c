@@ -376,7 +376,7 @@ static void requests(struct weir_control *control)
         return;
     request(control, WEIR_CONTROL_READ, ops->fetch_committed, &control->read_tag);
     request(control, WEIR_CONTROL_RESOLVE, ops->fetch_watermarks, &control->watermarks_tag);
-    if (control->phase == WEIR_PHASE_NONE) /* never while librdkafka waits for an answer */
+    if (control->phase == WEIR_PHASE_NONE && control->closing < WEIR_CLOSING_LEAVE) /* never while an answer is due */
         request(control, WEIR_CONTROL_SEEK, ops->seek, &control->seek_tag);
 }
 

@@ -1,0 +1,164 @@
+/*
+ * Closing at any time: before the first turn, in the middle of an assignment or a revocation, twice, after a fatal
+ * error of the client, while a process has been asleep. It always ends, in bounded time, and loses nothing.
+ */
+#include "actors/consumer.h"
+#include "runtime/system.h"
+#include "tests/support/test.h"
+#include "tests/support/world.h"
+#include <weir/log.h>
+
+#define SECOND WEIR_WORLD_SECOND
+
+static const struct weir_world_chances mixed = {
+    .skip = 20, .retry = 80, .dead = 30, .overloaded = 30, .later = 150, .poison = 5};
+
+static const struct weir_fake_faults rough = {.slow = 100,
+                                              .commit_applied_error = 50,
+                                              .commit_lost = 50,
+                                              .commit_parked = 0,
+                                              .fetch_committed_error = 100,
+                                              .watermarks_error = 100,
+                                              .seek_error = 50,
+                                              .purge_ahead = 300,
+                                              .short_pull = 200,
+                                              .produce_error = 100,
+                                              .produce_queue_full = 100};
+
+struct act { /* what is done to a consumer at a time */
+    struct weir_world_process *process;
+    unsigned what;
+};
+
+static void on_act(void *argument)
+{
+    struct act act = *(struct act *)argument;
+    free(argument);
+    if (act.what == 1)
+        weir_fake_client_fatal(weir_world_kafka(act.process));
+    weir_world_stop(act.process);
+}
+
+static void act_after(struct weir_world *world, uint64_t delay_ns, struct act act)
+{
+    struct act *copy = malloc(sizeof *copy);
+    cr_assert_not_null(copy);
+    *copy = act;
+    weir_fake_after(weir_world_cluster(world), delay_ns, on_act, free, copy);
+}
+
+/* Close process 0 at a time that the seed chooses, while process 1 goes on. */
+static void close_at_some_time(uint64_t seed, unsigned what, uint64_t within_ns, uint64_t close_ns_max)
+{
+    struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                                               .messages = 150,
+                                                                               .chances = mixed,
+                                                                               .faults = rough,
+                                                                               .later_ns_max = 2 * SECOND,
+                                                                               .driver = &weir_world_consumer});
+    struct weir_random random;
+    weir_random_init(&random, seed);
+    struct weir_world_process *process = weir_world_start(world);
+    act_after(world, weir_random_below(&random, within_ns), (struct act){process, what});
+    weir_world_run(world, weir_random_below(&random, within_ns));
+    weir_world_start(world);
+    bool finished = weir_world_run_until_finished(world, 900 * SECOND);
+    bool closed = weir_world_close(world, close_ns_max);
+    struct weir_world_verdict verdict = weir_world_verdict(world);
+    cr_assert(verdict.ok, "seed %llu: %s", (unsigned long long)seed, verdict.text);
+    cr_assert(finished, "seed %llu: not finished after 900 s", (unsigned long long)seed);
+    cr_assert(closed, "seed %llu: not closed in time", (unsigned long long)seed);
+    weir_world_destroy(world);
+}
+
+Test(closing, comes_at_any_time_and_ends)
+{
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(150); seed++)
+        close_at_some_time(seed, 0, seed % 2 ? SECOND / 5 : 5 * SECOND, 60 * SECOND);
+}
+
+Test(closing, follows_a_fatal_error_of_the_client_at_any_time)
+{
+    weir_log_set(NULL, NULL, 0);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(150); seed++)
+        close_at_some_time(seed, 1, seed % 2 ? SECOND / 5 : 5 * SECOND, 60 * SECOND);
+}
+
+/* ---- sleeping ---- */
+
+struct nap {
+    struct weir_world *world;
+    struct weir_world_process *process;
+    uint64_t duration_ns;
+    bool only_control;
+};
+
+static void on_nap(void *argument)
+{
+    struct nap nap = *(struct nap *)argument;
+    free(argument);
+    struct weir_system *system = weir_world_system(nap.process);
+    for (unsigned index = 0; index < (nap.only_control ? 1 : weir_system_worker_count(system)); index++)
+        weir_simulation_stall(weir_world_simulation(nap.world), weir_system_worker(system, index), nap.duration_ns);
+}
+
+Test(sleeping, of_a_process_at_any_time_lets_handlers_start_again)
+{
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(200); seed++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){
+            .seed = seed, .messages = 150, .chances = mixed, .faults = rough, .driver = &weir_world_consumer});
+        struct weir_random random;
+        weir_random_init(&random, seed);
+        if (seed % 2) { /* or else there is nothing committed yet */
+            struct weir_world_process *first = weir_world_start(world);
+            weir_world_run(world, 4 * SECOND);
+            weir_world_stop(first);
+            weir_world_run(world, 4 * SECOND);
+        }
+        struct nap *nap = malloc(sizeof *nap);
+        cr_assert_not_null(nap);
+        *nap = (struct nap){world, weir_world_start(world), 4 * SECOND, seed % 3 == 0};
+        weir_fake_after(weir_world_cluster(world), weir_random_below(&random, SECOND / 5), on_nap, free, nap);
+        weir_world_produce_during(world, 20 * SECOND, 50);
+        bool finished = weir_world_run_until_finished(world, 900 * SECOND);
+        bool closed = weir_world_close(world, 60 * SECOND);
+        struct weir_world_verdict verdict = weir_world_verdict(world);
+        cr_assert(verdict.ok, "seed %llu: %s", (unsigned long long)seed, verdict.text);
+        cr_assert(finished, "seed %llu: not finished after 900 s", (unsigned long long)seed);
+        cr_assert(closed, "seed %llu: not closed in time", (unsigned long long)seed);
+        weir_world_destroy(world);
+    }
+}
+
+/* ---- at most once ---- */
+
+Test(at_most_once, loses_nothing_when_partitions_move_in_good_order)
+{
+    static const char *const options[] = {"weir.delivery", "at-most-once", NULL};
+    struct weir_fake_settings slow = weir_fake_settings_default();
+    slow.latency_ns_max = SECOND / 20; /* so that most events find a commit under way */
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(100); seed++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                                                   .cluster = &slow,
+                                                                                   .chances = {.later = 100},
+                                                                                   .floor_unchecked = true,
+                                                                                   .driver = &weir_world_consumer,
+                                                                                   .driver_data = options});
+        weir_world_start(world);
+        weir_world_produce_during(world, 20 * SECOND, 1000);
+        weir_world_disturb(world, 20 * SECOND, 12, WEIR_WORLD_JOIN | WEIR_WORLD_REBALANCE | WEIR_WORLD_STOP);
+        bool finished = weir_world_run_until_finished(world, 300 * SECOND);
+        bool closed = weir_world_close(world, 60 * SECOND);
+        struct weir_world_verdict verdict = weir_world_verdict(world);
+        const struct weir_world_tally *tally = weir_world_tally(world);
+        cr_assert(verdict.ok, "seed %llu: %s", (unsigned long long)seed, verdict.text);
+        cr_assert(finished, "seed %llu: %llu of %llu messages handled", (unsigned long long)seed,
+                  (unsigned long long)tally->over, (unsigned long long)tally->produced);
+        cr_assert_eq(tally->duplicates, 0);
+        cr_assert(closed, "seed %llu: not closed in time", (unsigned long long)seed);
+        weir_world_destroy(world);
+    }
+}
