@@ -133,13 +133,18 @@ static void on_event_unanswered(void *argument)
         weir_fake_group_remove(client->group, client->member_id, true);
 }
 
+static void check_debt(const struct weir_fake_client *client)
+{
+    if (client->owes_close)
+        weir_fake_violate(client->cluster, "client %u: an assign left partitions out, and no close followed",
+                          client->number);
+}
+
 void weir_fake_rebalance_note(struct weir_fake_client *client, enum weir_kafka_event_kind kind,
                               const struct fake_set *set)
 {
     WEIR_CHECK(!client->rebalance);
-    if (client->owes_close)
-        weir_fake_violate(client->cluster, "client %u: an assign left partitions out, and no close followed",
-                          client->number);
+    check_debt(client);
     struct weir_fake_counts *counts = &client->cluster->counts;
     *(kind == WEIR_KAFKA_ASSIGN   ? &counts->assigns
       : kind == WEIR_KAFKA_REVOKE ? &counts->revokes
@@ -391,6 +396,7 @@ static void fake_destroy(struct weir_kafka *kafka)
             weir_fake_violate(cluster, "client %u: destroy with the queue of %s/%d open", client->number, queue->topic,
                               queue->partition);
     }
+    check_debt(client);
     client->destroyed = true;
 }
 
