@@ -383,6 +383,7 @@ static void fake_destroy(struct weir_kafka *kafka)
 {
     struct weir_fake_client *client = weir_fake_client_of(kafka);
     struct weir_fake_cluster *cluster = client->cluster;
+    check_debt(client);
     if (client->crashed || client->destroyed || (client->started && !client->closed))
         weir_fake_violate(cluster, "client %u: destroy when it is %s", client->number,
                           client->crashed     ? "crashed"
@@ -396,7 +397,6 @@ static void fake_destroy(struct weir_kafka *kafka)
             weir_fake_violate(cluster, "client %u: destroy with the queue of %s/%d open", client->number, queue->topic,
                               queue->partition);
     }
-    check_debt(client);
     client->destroyed = true;
 }
 
