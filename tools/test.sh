@@ -162,13 +162,16 @@ suite_tsan() {
     done
 }
 
+# Uninitialised and freed memory. Leaks are looked for in the unit suite only: simulated processes that crash leave
+# theirs behind, which only AddressSanitizer can be told.
 suite_valgrind() {
-    local suite valgrind=(valgrind -q --error-exitcode=9 --fair-sched=yes --leak-check=full --show-leak-kinds=definite
-        --errors-for-leak-kinds=definite)
+    local suite leaks
     built valgrind build_valgrind unit scenario sim || return 0
     for suite in unit scenario sim; do
+        leaks=(--leak-check=no)
+        [ "$suite" != unit ] || leaks=(--leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite)
         WEIR_TEST_SCALE=5 WEIR_TEST_TIMEOUT_S=480 run_suite "valgrind/$suite" \
-            run_plain valgrind "$suite" "${valgrind[@]}"
+            run_plain valgrind "$suite" valgrind -q --error-exitcode=9 --fair-sched=yes "${leaks[@]}"
     done
 }
 
