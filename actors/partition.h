@@ -2,7 +2,9 @@
  * Partition actors: one a partition that this process owns or has owned. Each pulls its librdkafka queue within its
  * credit, routes messages to key actors, and owns their offsets, window, key table and timers, without a lock.
  *
- *   partition.c           the turn: orders, mail, pulling, routing; the window
+ *   partition.c           the turn, what other threads ask, life
+ *   partition_pull.c      pulling and routing to key actors
+ *   partition_window.c    the window: credit in messages and bytes
  *   partition_finish.c    what becomes of a run: finished, retried, held, dead
  *   partition_epoch.c     begin, drain and end of an epoch; the map on the way in and on the way out
  *
@@ -204,18 +206,23 @@ static inline void weir_partition_count_at(struct weir_partition *partition, siz
 }
 
 void weir_partition_set_state(struct weir_partition *partition, enum weir_partition_state state);
-void weir_partition_set_pause(struct weir_partition *partition, uint32_t bits, bool on);
 bool weir_partition_log_is_due(struct weir_partition *partition); /* at most once a second a partition */
 const struct weir_log_field *weir_partition_fields(const struct weir_partition *partition, char number[16],
                                                    struct weir_log_field fields[2]);
 
-/* partition.c */
+/* partition_window.c */
+void weir_partition_charge(struct weir_partition *partition, struct weir_message *message);
+uint32_t weir_partition_credit(struct weir_partition *partition); /* messages that may be pulled now */
+void weir_partition_release(struct weir_partition *partition, struct weir_message *message); /* its content */
+void weir_partition_copy_out(struct weir_partition *partition, struct weir_message *message);
+void weir_partition_free_message(struct weir_partition *partition, struct weir_message *message);
+void weir_partition_set_pause(struct weir_partition *partition, uint32_t bits, bool on);
+
+/* partition_pull.c */
+bool weir_partition_pull(struct weir_partition *partition); /* once; true if there may be more that may be pulled */
 void weir_partition_schedule(struct weir_partition *partition,
                              struct weir_key *key); /* READY: dispatch, park or free */
 void weir_partition_serve_parked(struct weir_partition *partition);
-void weir_partition_free_message(struct weir_partition *partition, struct weir_message *message);
-void weir_partition_release(struct weir_partition *partition, struct weir_message *message); /* its content */
-void weir_partition_copy_out(struct weir_partition *partition, struct weir_message *message);
 
 /* partition_finish.c */
 void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key);

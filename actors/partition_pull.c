@@ -1,0 +1,231 @@
+/*
+ * Pulling and routing: from librdkafka's queue of a partition to its key actors. Runs in the partition actor's turn.
+ *
+ * A pull is bounded by the credit, passes the gate (P2), and takes in what it got before it lets go of the gate: so
+ * control, which takes the gate away, finds `next` settled. All that a message needs is reserved before it is pulled
+ * (P5).
+ */
+#include "actors/consumer.h"
+#include "actors/partition.h"
+#include "runtime/check.h"
+#include "runtime/log.h"
+#include <stddef.h>
+
+#define BACKLOG_MAX 512 /* runs waiting on the worker: what is pulled on top would only get cold in its caches */
+
+/* ---- routing ---- */
+
+static struct weir_key *new_key(struct weir_partition *partition)
+{
+    struct weir_key *key = weir_key_pool_take(&partition->key_pool, partition);
+    partition->key_count++;
+    return key;
+}
+
+static void free_key(struct weir_partition *partition, struct weir_key *key)
+{
+    WEIR_CHECK(key->count == 0 && key->state == WEIR_KEY_READY && !key->timer.armed && !key->held);
+    if (key->in_table)
+        weir_key_table_remove(&partition->keys, key);
+    if (partition->lane == key)
+        partition->lane = NULL;
+    partition->key_count--;
+    weir_key_pool_give(&partition->key_pool, key);
+}
+
+/* The key actor a message goes to: found, or made from the reserve. */
+static struct weir_key *find_key(struct weir_partition *partition, const struct weir_message *message)
+{
+    const struct weir_options *options = partition->consumer->options;
+    bool alone = options->ordering == WEIR_ORDERING_NONE || (options->ordering == WEIR_ORDERING_KEY && !message->key &&
+                                                             options->null_keys == WEIR_NULL_KEYS_SPREAD);
+    if (alone)
+        return new_key(partition);
+    if (options->ordering == WEIR_ORDERING_PARTITION || !message->key) {
+        if (!partition->lane)
+            partition->lane = new_key(partition);
+        return partition->lane;
+    }
+    uint64_t hash = weir_key_hash(message->key, message->key_size);
+    struct weir_key *key = weir_key_table_find(&partition->keys, hash, message->key, message->key_size);
+    if (key)
+        return key;
+    key = new_key(partition);
+    key->hash = hash;
+    key->by_bytes = true;
+    return key;
+}
+
+void weir_partition_schedule(struct weir_partition *partition, struct weir_key *key)
+{
+    if (key->state != WEIR_KEY_READY)
+        return;
+    if (key->count == 0) {
+        free_key(partition, key);
+        return;
+    }
+    const struct weir_options *options = partition->consumer->options;
+    bool committed = options->delivery != WEIR_AT_MOST_ONCE ||
+                     key->first->offset < atomic_load_explicit(&partition->committed, memory_order_acquire);
+    uint64_t now_ns = weir_worker_now_ns(partition->resident.home);
+    if (!committed || !weir_consumer_lease_holds(partition->consumer, now_ns)) {
+        weir_key_move(key, WEIR_KEY_PARKED);
+        weir_key_list_append(&partition->parked, key);
+        return;
+    }
+    uint64_t run = key->count < options->turn_messages_max ? key->count : options->turn_messages_max;
+    if (options->delivery == WEIR_AT_MOST_ONCE)
+        run = 1; /* what stands behind may not be committed yet */
+    key->run_count = (uint16_t)(run < UINT16_MAX ? run : UINT16_MAX);
+    key->run_done = 0;
+    weir_key_move(key, WEIR_KEY_OUT);
+    partition->out_count++;
+    weir_worker_dispatch(partition->resident.home, &key->actor);
+}
+
+void weir_partition_serve_parked(struct weir_partition *partition)
+{
+    for (uint32_t count = partition->parked.count; count > 0; count--) {
+        struct weir_key *key = partition->parked.first;
+        weir_partition_leave_list(partition, key);
+        weir_key_move(key, WEIR_KEY_READY);
+        weir_partition_schedule(partition, key); /* back to the end of the list if it still may not */
+    }
+}
+
+/* Take one record in: into the tracker and into its key's queue. Everything it needs has been reserved. */
+static void route(struct weir_partition *partition, const struct weir_record *record, uint32_t attempts,
+                  uint64_t now_ns)
+{
+    struct weir_message *message = weir_message_pool_take(&partition->message_pool);
+    uint64_t later = atomic_load_explicit(&message->later, memory_order_relaxed); /* its generation outlives it */
+    *message = (struct weir_message){
+        .offset = record->offset,
+        .attempts = attempts,
+        .partition = partition,
+        .epoch = partition->epoch,
+        .key = record->key,
+        .value = record->value,
+        .key_size = record->key_size,
+        .value_size = record->value_size,
+        .timestamp_ms = record->timestamp_ms,
+        .native = record->native,
+        .pulled_ns = now_ns,
+        .later = later,
+    };
+    weir_partition_charge(partition, message);
+    weir_tracker_append(&partition->tracker, message);
+    struct weir_key *key = find_key(partition, message);
+    weir_key_append(key, message);
+    if (key->held) {
+        partition->held++;
+        partition->held_dying += key->state == WEIR_KEY_DYING;
+    }
+    if (key->by_bytes && !key->in_table)
+        weir_key_table_insert(&partition->keys, key); /* after the append: its bytes are the last message's */
+    weir_partition_schedule(partition, key);
+}
+
+/* ---- pulling ---- */
+
+static void stop_for_trouble(struct weir_partition *partition, const struct weir_record *record)
+{
+    char number[16];
+    struct weir_log_field fields[2];
+    weir_log(WEIR_LOG_WARN, weir_partition_fields(partition, number, fields), 2,
+             "stopped pulling at offset %lld: %s (%s)", (long long)partition->tracker.next,
+             weir_kafka_error_name(record->error), record->text ? record->text : "");
+    weir_partition_set_pause(partition, WEIR_PAUSE_ERROR, true);
+    atomic_store_explicit(&partition->trouble, record->error, memory_order_release);
+    weir_resident_notify(&partition->consumer->control.resident);
+}
+
+static void take_error(struct weir_partition *partition, const struct weir_record *record)
+{
+    switch (record->error) {
+    case WEIR_KAFKA_OUT_OF_RANGE:
+    case WEIR_KAFKA_UNKNOWN_TOPIC:
+    case WEIR_KAFKA_AUTHORIZATION:
+        stop_for_trouble(partition, record);
+        return;
+    default: /* librdkafka goes on by itself */
+        if (weir_partition_log_is_due(partition)) {
+            char number[16];
+            struct weir_log_field fields[2];
+            weir_log(WEIR_LOG_WARN, weir_partition_fields(partition, number, fields), 2, "fetch: %s (%s)",
+                     weir_kafka_error_name(record->error), record->text ? record->text : "");
+        }
+    }
+}
+
+static void take_message(struct weir_partition *partition, const struct weir_record *record, uint64_t now_ns)
+{
+    uint32_t attempts = 0;
+    if (record->offset < partition->tracker.next) {
+        weir_partition_count(partition, redelivered_dropped, 1);
+    } else if (partition->map_active && weir_partition_was_finished(partition, record, &attempts)) {
+        weir_tracker_advance(&partition->tracker, record->offset + 1);
+        weir_partition_count(partition, restored, 1);
+        partition->changed = true;
+    } else {
+        weir_partition_count(partition, consumed, 1);
+        weir_partition_count(partition, consumed_bytes, record->key_size + record->value_size);
+        route(partition, record, attempts, now_ns);
+        return;
+    }
+    weir_partition_kafka(partition)->ops->record_free(weir_partition_kafka(partition), record->native);
+}
+
+static void take_record(struct weir_partition *partition, const struct weir_record *record, uint64_t now_ns)
+{
+    if (record->kind == WEIR_RECORD_MESSAGE) {
+        take_message(partition, record, now_ns);
+        return;
+    }
+    if (record->kind == WEIR_RECORD_ERROR) {
+        take_error(partition, record);
+    } else if (record->offset > partition->tracker.next) {
+        weir_tracker_advance(&partition->tracker, record->offset); /* control records and holes before the end */
+        partition->changed = true;
+    }
+    if (record->native)
+        weir_partition_kafka(partition)->ops->record_free(weir_partition_kafka(partition), record->native);
+}
+
+/* Nodes and key actors for `count` messages. */
+static bool reserve(struct weir_partition *partition, uint32_t count)
+{
+    bool reserved = weir_message_pool_reserve(&partition->message_pool, count) == 0 &&
+                    weir_key_pool_reserve(&partition->key_pool, count) == 0;
+    weir_partition_set_pause(partition, WEIR_PAUSE_MEMORY, !reserved);
+    return reserved;
+}
+
+/* Pull once. True if there may be more and it may be pulled. */
+bool weir_partition_pull(struct weir_partition *partition)
+{
+    struct weir_record records[256];
+    if (weir_worker_queued(partition->resident.home) >= BACKLOG_MAX)
+        return weir_partition_credit(partition) > 0; /* another turn comes when those have run */
+    uint32_t count = weir_partition_credit(partition);
+    count = count < WEIR_COUNT(records) ? count : (uint32_t)WEIR_COUNT(records);
+    if (count == 0 || !reserve(partition, count))
+        return false;
+    uint32_t gate = WEIR_GATE_OPEN;
+    if (!atomic_compare_exchange_strong_explicit(&partition->gate, &gate, WEIR_GATE_PULLING, memory_order_acq_rel,
+                                                 memory_order_relaxed)) {
+        weir_partition_set_pause(partition, WEIR_PAUSE_REVOKE, true);
+        return false;
+    }
+    weir_partition_set_pause(partition, WEIR_PAUSE_REVOKE, false);
+    uint32_t pulled = partition->consumer->kafka->ops->pull(partition->queue, records, count);
+    uint64_t now_ns = weir_worker_now_ns(partition->resident.home);
+    for (uint32_t index = 0; index < pulled; index++)
+        take_record(partition, &records[index], now_ns);
+    atomic_store_explicit(&partition->next_shared, partition->tracker.next, memory_order_relaxed);
+    bool stopped = partition->pause & WEIR_PAUSE_ERROR;
+    atomic_store_explicit(&partition->gate, stopped ? WEIR_GATE_CLOSED : WEIR_GATE_OPEN, memory_order_release);
+    if (pulled > 0)
+        partition->changed |= partition->consumer->options->delivery == WEIR_AT_MOST_ONCE;
+    return pulled == count && weir_partition_credit(partition) > 0;
+}

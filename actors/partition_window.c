@@ -1,0 +1,185 @@
+/*
+ * The window of a partition: what it may have unfinished, in messages and in bytes. Runs in the partition actor's turn.
+ *
+ * In messages: what the tracker holds. In bytes: segments pulled and still referred to, and copies; the bound is
+ * window.bytes.max or the partition's even share of memory.bytes.max, whichever is less, so that one hot partition
+ * cannot take what others need. What librdkafka fetches ahead is taken off the cap first.
+ *
+ *   B1. Every message in the tracker that has content is charged once: to its segment, or as a copy.
+ *   B2. A partition with nothing in flight may always pull one message.
+ *   B3. Once full, the window stays so until it has drained to the low mark.
+ */
+#include "actors/consumer.h"
+#include "actors/partition.h"
+#include "runtime/check.h"
+#include "runtime/memory.h"
+
+#define SHARE_MIN 65536 /* bytes; a partition's share of the cap is never less */
+
+/* ---- bytes ---- */
+
+static struct weir_segment *open_segment(struct weir_partition *partition)
+{
+    struct weir_segment *segment = partition->segment;
+    if (segment && segment->bytes < partition->consumer->segment_bytes)
+        return segment;
+    struct weir_segment *fresh = partition->segments_free;
+    if (fresh)
+        partition->segments_free = fresh->next;
+    else
+        fresh = weir_memory_allocate(sizeof *fresh);
+    if (!fresh)
+        return segment; /* memory is short: the open one grows. The first is made at create */
+    *fresh = (struct weir_segment){0};
+    partition->segment = fresh;
+    if (segment && segment->live == 0) {
+        partition->charged_bytes -= segment->bytes;
+        segment->next = partition->segments_free;
+        partition->segments_free = segment;
+    }
+    return fresh;
+}
+
+/* Fetch responses of just above a power of two take up to a quarter more, by the size classes of allocators. */
+static uint64_t with_slack(uint64_t bytes)
+{
+    return bytes + bytes / 4;
+}
+
+void weir_partition_charge(struct weir_partition *partition, struct weir_message *message)
+{
+    struct weir_segment *segment = open_segment(partition);
+    uint64_t bytes = with_slack(message->key_size + message->value_size) + WEIR_MESSAGE_OVERHEAD_BYTES;
+    segment->bytes += bytes;
+    segment->live++;
+    message->segment = segment;
+    partition->charged_bytes += bytes;
+    /* Mean of recent sizes, quick to rise, slow to fall: it bounds how far a batch may overshoot. */
+    uint64_t mean = partition->message_bytes_mean;
+    partition->message_bytes_mean = bytes > mean ? bytes : mean - (mean - bytes) / 16;
+}
+
+static void discharge(struct weir_partition *partition, struct weir_message *message)
+{
+    struct weir_segment *segment = message->segment;
+    if (!segment)
+        return;
+    message->segment = NULL;
+    WEIR_CHECK(segment->live > 0);
+    if (--segment->live > 0)
+        return;
+    WEIR_CHECK(partition->charged_bytes >= segment->bytes);
+    partition->charged_bytes -= segment->bytes;
+    segment->bytes = 0;
+    if (segment == partition->segment)
+        return;
+    segment->next = partition->segments_free;
+    partition->segments_free = segment;
+}
+
+static uint64_t copy_charge(const struct weir_message *message)
+{
+    return message->copy->size_bytes + WEIR_MESSAGE_OVERHEAD_BYTES;
+}
+
+void weir_partition_copy_out(struct weir_partition *partition, struct weir_message *message)
+{
+    if (message->copy || !message->native || weir_message_copy_out(message) != 0)
+        return;
+    discharge(partition, message);
+    partition->charged_bytes += copy_charge(message);
+}
+
+void weir_partition_release(struct weir_partition *partition, struct weir_message *message)
+{
+    if (message->copy)
+        partition->charged_bytes -= copy_charge(message);
+    discharge(partition, message);
+    weir_message_release_content(message);
+}
+
+void weir_partition_free_message(struct weir_partition *partition, struct weir_message *message)
+{
+    WEIR_CHECK(message->owner == NULL);
+    weir_partition_release(partition, message);
+    weir_message_renew(message);
+    weir_message_pool_give(&partition->message_pool, message);
+}
+
+/* ---- the window ---- */
+
+void weir_partition_set_pause(struct weir_partition *partition, uint32_t bits, bool on)
+{
+    const uint32_t backpressure = WEIR_PAUSE_WINDOW | WEIR_PAUSE_HELD | WEIR_PAUSE_DLQ;
+    uint32_t old = partition->pause;
+    partition->pause = on ? old | bits : old & ~bits;
+    bool was = old & backpressure, is = partition->pause & backpressure;
+    if (was == is)
+        return;
+    uint64_t now_ns = weir_worker_now_ns(partition->resident.home);
+    if (is) {
+        partition->paused_since_ns = now_ns;
+        weir_partition_count(partition, pauses, 1);
+    } else {
+        weir_partition_count(partition, paused_ms, (now_ns - partition->paused_since_ns) / 1000000);
+    }
+}
+
+static uint64_t bytes_max(const struct weir_partition *partition)
+{
+    const struct weir_options *options = partition->consumer->options;
+    uint64_t assigned = atomic_load_explicit(&partition->consumer->assigned_count, memory_order_relaxed);
+    assigned = assigned > 0 ? assigned : 1;
+    uint64_t cap = options->memory_bytes_max, prefetch = with_slack(partition->consumer->prefetch_bytes) * assigned;
+    uint64_t share = (cap - (prefetch < cap / 2 ? prefetch : cap / 2)) / assigned;
+    if (share < SHARE_MIN)
+        share = SHARE_MIN;
+    return share < options->window_bytes_max ? share : options->window_bytes_max;
+}
+
+/* Full: at the bound. Once full, it stays so until it has drained to the low mark. */
+static bool is_full(const struct weir_partition *partition, uint32_t bit, uint64_t value, uint64_t max)
+{
+    uint64_t low = max / 100 * partition->consumer->options->window_low_percent +
+                   max % 100 * partition->consumer->options->window_low_percent / 100;
+    return partition->pause & bit ? value > low && value > 0 : value >= max;
+}
+
+static void update_window(struct weir_partition *partition)
+{
+    const struct weir_options *options = partition->consumer->options;
+    uint64_t in_flight = partition->tracker.count;
+    bool full =
+        in_flight > 0 && (is_full(partition, WEIR_PAUSE_WINDOW, in_flight, options->window_messages_max) ||
+                          is_full(partition, WEIR_PAUSE_WINDOW, partition->charged_bytes, bytes_max(partition)));
+    weir_partition_set_pause(partition, WEIR_PAUSE_WINDOW, full);
+    bool held = is_full(partition, partition->pause & (WEIR_PAUSE_HELD | WEIR_PAUSE_DLQ), partition->held,
+                        options->held_messages_max);
+    uint32_t reason = partition->budget_spent || partition->dying.count > 0 ? WEIR_PAUSE_DLQ : WEIR_PAUSE_HELD;
+    if (!held)
+        weir_partition_set_pause(partition, WEIR_PAUSE_HELD | WEIR_PAUSE_DLQ, false);
+    else if (!(partition->pause & (WEIR_PAUSE_HELD | WEIR_PAUSE_DLQ)))
+        weir_partition_set_pause(partition, reason, true);
+    bool user = atomic_load_explicit(&partition->user_paused, memory_order_relaxed) ||
+                atomic_load_explicit(&partition->consumer->user_paused, memory_order_relaxed);
+    weir_partition_set_pause(partition, WEIR_PAUSE_USER, user);
+    bool trouble = atomic_load_explicit(&partition->trouble, memory_order_acquire) != WEIR_KAFKA_NONE;
+    weir_partition_set_pause(partition, WEIR_PAUSE_ERROR, trouble);
+}
+
+/* How many messages may be pulled now. */
+uint32_t weir_partition_credit(struct weir_partition *partition)
+{
+    update_window(partition);
+    if (partition->state != WEIR_PARTITION_ACTIVE || (partition->pause & ~(uint32_t)WEIR_PAUSE_REVOKE) != 0)
+        return 0;
+    const struct weir_options *options = partition->consumer->options;
+    uint64_t in_flight = partition->tracker.count;
+    if (in_flight == 0 && partition->charged_bytes >= bytes_max(partition))
+        return 1;
+    uint64_t count = options->window_messages_max - in_flight;
+    uint64_t mean = partition->message_bytes_mean > 0 ? partition->message_bytes_mean : 1;
+    uint64_t by_bytes = (bytes_max(partition) - partition->charged_bytes) / mean + 1;
+    count = count < by_bytes ? count : by_bytes;
+    return (uint32_t)(count < options->pull_messages_max ? count : options->pull_messages_max);
+}
