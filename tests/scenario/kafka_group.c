@@ -91,13 +91,15 @@ Test(kafka_group, a_second_member_takes_half_in_an_eager_group)
  * Method: the first member lets a REVOKE lie for a while, commits meanwhile, then answers. */
 Test(kafka_group, a_revoke_lies_until_it_is_answered)
 {
+    static const char *const PATIENT[] = {"session.timeout.ms", "8000",
+                                          NULL}; /* the group must not restart meanwhile */
     struct weir_mock *mock = weir_mock_create(1);
     fill(mock);
-    struct weir_driver *first = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
+    struct weir_driver *first = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, PATIENT);
     WEIR_DRIVER_UNTIL(first, first->record_count == PARTITIONS * MESSAGES);
     weir_driver_take(first, WEIR_KAFKA_ASSIGN);
     first->by_hand = true;
-    struct weir_driver *second = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
+    struct weir_driver *second = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, PATIENT);
     struct weir_driver_event *revoked;
     WEIR_DRIVER_UNTIL(second, (weir_driver_turn(first), revoked = weir_driver_take(first, WEIR_KAFKA_REVOKE)));
     for (size_t index = 0; index < revoked->event.count; index++)
