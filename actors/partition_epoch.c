@@ -373,9 +373,11 @@ static void take_snapshot(struct weir_partition *partition)
         uint32_t attempts = message->attempts < UINT16_MAX ? message->attempts : UINT16_MAX;
         list[count++] = (struct weir_map_offset){message->offset, (uint16_t)attempts};
     }
-    if (next == tracker->next)
-        count = tell_restored(partition, list, count, consumer->scratch_count, &next);
     struct weir_map_witness witness = find_witness(partition);
+    /* A witness of ours must not vouch for a map that its own has not proved yet. */
+    bool proved = partition->map_verified || witness.offset == partition->map.witness.offset;
+    if (next == tracker->next && proved)
+        count = tell_restored(partition, list, count, consumer->scratch_count, &next);
     if (witness.offset >= 0 && witness.offset < next) { /* else nothing finished above the floor could prove the map */
         struct weir_map_log log = {weir_consumer_log_hash(consumer, partition->topic->name), partition->leader_epoch};
         snapshot->map_size = weir_map_encode(snapshot->floor, next, list, count, &log, &witness, snapshot->map,

@@ -1,0 +1,78 @@
+/*
+ * A map that came with the commit but belongs to another log: mirrored, or of a topic that was made anew. Whatever is
+ * committed before its witness has been seen, nothing that it claims may be believed, by this process or the next.
+ */
+#include "actors/consumer.h"
+#include "tests/sim/consumer_own.h"
+#include "tests/support/test.h"
+#include <string.h>
+#include <weir/log.h>
+
+#define SECOND   WEIR_WORLD_SECOND
+#define FLOOR    10
+#define WITNESS  40
+#define MESSAGES 60
+
+#define PULLED 30 /* there are no more at first, so that the witness is not seen */
+
+static bool holds; /* the message at the floor is given out, for good */
+
+static enum weir_outcome on_message(struct weir_message *message, void *user)
+{
+    uint64_t run;
+    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
+                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    if (holds && weir_message_offset(message) == FLOOR) {
+        weir_message_later(message);
+        return WEIR_LATER;
+    }
+    weir_world_end(user, run, WEIR_ACK);
+    return WEIR_ACK;
+}
+
+/* The group has committed FLOOR, with a map by which all from WITNESS on is finished: true of another log. */
+static void commit_foreign_map(struct weir_world *world)
+{
+    struct weir_map_offset unfinished[WITNESS - FLOOR];
+    for (int index = 0; index < WITNESS - FLOOR; index++)
+        unfinished[index] = (struct weir_map_offset){FLOOR + index, 0};
+    struct weir_map_log log = {.leader_epoch = -1};
+    struct weir_map_witness witness = {WITNESS, 4711};
+    char text[1000];
+    int64_t end;
+    cr_assert_gt(weir_map_encode(FLOOR, MESSAGES, unfinished, WITNESS - FLOOR, &log, &witness, text, sizeof text, &end),
+                 0);
+    cr_assert_eq(end, MESSAGES);
+    weir_fake_set_committed(weir_world_cluster(world), "group",
+                            &(struct weir_kafka_offset){
+                                .topic = "orders", .offset = FLOOR, .metadata = text, .metadata_size = strlen(text)});
+}
+
+Test(maps, of_another_log_are_not_handed_on_with_a_witness_of_this_one)
+{
+    static const struct weir_own own = {on_message, NULL};
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(10); seed++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){
+            .seed = seed, .partitions = 1, .keys = MESSAGES, .driver = &weir_own_driver, .driver_data = &own});
+        for (int key = 0; key < PULLED; key++)
+            weir_world_append(world, "orders", 0, key);
+        weir_world_truncate(world, "orders", 0, FLOOR);
+        commit_foreign_map(world);
+        holds = true;
+        struct weir_world_process *process = weir_world_start(world);
+        weir_world_run(world, 5 * SECOND);
+        cr_assert_eq(weir_world_tally(world)->finished, PULLED - FLOOR - 1);
+        weir_world_crash(process);
+        holds = false;
+        for (int key = PULLED; key < MESSAGES; key++)
+            weir_world_append(world, "orders", 0, key);
+        process = weir_world_start(world);
+        bool finished = weir_world_run_until_finished(world, 120 * SECOND);
+        bool closed = weir_world_close(world, 60 * SECOND);
+        struct weir_world_verdict verdict = weir_world_verdict(world);
+        cr_assert(verdict.ok, "%s", verdict.text);
+        cr_assert(finished && closed, "seed %llu", (unsigned long long)seed);
+        weir_world_destroy(world);
+    }
+}
