@@ -123,6 +123,7 @@ static void let_go(struct weir_control *control, struct weir_partition *partitio
     if (partition->queue)
         kafka->ops->queue_close(kafka, partition->queue);
     partition->queue = NULL;
+    partition->control.in_collect = false; /* a commit that is being collected goes without it */
     atomic_store_explicit(&partition->assigned, false, memory_order_relaxed);
     atomic_store_explicit(&partition->log_end, -1, memory_order_relaxed);
     weir_control_move(partition, WEIR_CONTROL_IDLE);

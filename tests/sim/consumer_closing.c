@@ -132,6 +132,68 @@ Test(sleeping, of_a_process_at_any_time_lets_handlers_start_again)
     }
 }
 
+/* One worker stands still for a while, again and again, so that partition actors and runs are behind what control has
+ * decided meanwhile. */
+struct dozes {
+    struct weir_world *world;
+    struct weir_world_process *process;
+    struct weir_random random;
+    unsigned left;
+};
+
+static void on_doze(void *argument)
+{
+    struct dozes *dozes = argument;
+    struct weir_system *system = weir_world_system(dozes->process);
+    struct weir_worker *worker = weir_system_worker(system, 1 + (unsigned)weir_random_below(&dozes->random, 2));
+    if (dozes->left-- == 0 || weir_world_is_gone(dozes->process))
+        return;
+    weir_simulation_stall(
+        weir_world_simulation(dozes->world), worker,
+        weir_random_below(&dozes->random, weir_random_below(&dozes->random, 2) ? SECOND : SECOND / 20));
+    switch (weir_random_below(&dozes->random, 8)) {
+    case 0:
+        weir_fake_client_fence(weir_world_kafka(dozes->process));
+        break;
+    case 1:
+        weir_fake_group_rebalance(weir_world_cluster(dozes->world), "group");
+        break;
+    default:
+        break;
+    }
+    weir_fake_after(weir_world_cluster(dozes->world), weir_random_below(&dozes->random, SECOND / 2), on_doze, NULL,
+                    dozes);
+}
+
+static void doze_through_rebalances(uint64_t seed, bool eager)
+{
+    struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                                               .chances = mixed,
+                                                                               .faults = rough,
+                                                                               .eager = eager,
+                                                                               .later_ns_max = 3 * SECOND,
+                                                                               .driver = &weir_world_consumer});
+    struct dozes dozes = {.world = world, .process = weir_world_start(world), .left = 100};
+    weir_random_init(&dozes.random, seed);
+    on_doze(&dozes);
+    weir_world_produce_during(world, 25 * SECOND, 250);
+    weir_world_disturb(world, 25 * SECOND, 6, WEIR_WORLD_JOIN | WEIR_WORLD_GHOST);
+    bool finished = weir_world_run_until_finished(world, 900 * SECOND);
+    bool closed = weir_world_close(world, 60 * SECOND);
+    struct weir_world_verdict verdict = weir_world_verdict(world);
+    cr_assert(verdict.ok, "seed %llu: %s", (unsigned long long)seed, verdict.text);
+    cr_assert(finished, "seed %llu: not finished after 900 s", (unsigned long long)seed);
+    cr_assert(closed, "seed %llu: not closed in time", (unsigned long long)seed);
+    weir_world_destroy(world);
+}
+
+Test(sleeping, of_single_workers_through_rebalances_loses_nothing)
+{
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(120); seed++)
+        doze_through_rebalances(seed, seed % 3 == 0);
+}
+
 /* ---- at most once ---- */
 
 Test(at_most_once, loses_nothing_when_partitions_move_in_good_order)

@@ -76,3 +76,40 @@ Test(maps, of_another_log_are_not_handed_on_with_a_witness_of_this_one)
         weir_world_destroy(world);
     }
 }
+
+/* Without the part about the first process: the foreign map meets its witness, or a log that has none. */
+static void read_foreign_map(bool witness_is_there)
+{
+    static const struct weir_own own = {on_message, NULL};
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(10); seed++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){
+            .seed = seed, .partitions = 1, .keys = MESSAGES, .driver = &weir_own_driver, .driver_data = &own});
+        for (int key = 0; key < MESSAGES; key++) {
+            if (key == WITNESS && !witness_is_there)
+                weir_fake_append_hole(weir_world_cluster(world), "orders", 0, 1);
+            else
+                weir_world_append(world, "orders", 0, key);
+        }
+        weir_world_truncate(world, "orders", 0, FLOOR);
+        commit_foreign_map(world);
+        holds = false;
+        weir_world_start(world);
+        bool finished = weir_world_run_until_finished(world, 120 * SECOND);
+        bool closed = weir_world_close(world, 60 * SECOND);
+        struct weir_world_verdict verdict = weir_world_verdict(world);
+        cr_assert(verdict.ok, "%s", verdict.text);
+        cr_assert(finished && closed, "seed %llu", (unsigned long long)seed);
+        weir_world_destroy(world);
+    }
+}
+
+Test(maps, are_void_where_the_witness_differs)
+{
+    read_foreign_map(true);
+}
+
+Test(maps, are_void_where_the_witness_is_missing)
+{
+    read_foreign_map(false);
+}
