@@ -12,6 +12,10 @@
  *       owner is woken when it is released.
  *   F4. librdkafka wakes at the edge from empty to non-empty only. A pull that returns less than it was asked for has
  *       seen the queue empty, or control holding it; either way a wake follows.
+ *   F5. A closed queue's handle is kept until the partition is assigned again, or the client goes, and drained then:
+ *       what lies in the queue holds the partition, and rd_kafka_destroy() waits for a partition for ever once its
+ * topic has been deleted. librdkafka adds to a queue until it has seen the unassignment, so draining at the close is
+ * not enough. There are as many handles as partitions that were ever owned.
  */
 #include "actors/kafka_librdkafka.h"
 #include "runtime/memory.h"
@@ -29,7 +33,7 @@ static void on_messages(rd_kafka_t *rk, void *opaque)
     queue->wake(queue->argument);
 }
 
-/* What an earlier assignment left behind. It is outdated, but while it lies there no edge comes. */
+/* Take out all that lies in it. */
 static void drain(rd_kafka_queue_t *queue)
 {
     rd_kafka_message_t *messages[BATCH];
@@ -38,6 +42,29 @@ static void drain(rd_kafka_queue_t *queue)
         for (ssize_t index = 0; index < count; index++)
             rd_kafka_message_destroy(messages[index]);
     }
+}
+
+static struct weir_kafka_queue **place_of(struct weir_kafka_queue **link, const char *topic, int32_t partition)
+{
+    while (*link && !((*link)->partition == partition && strcmp((*link)->topic, topic) == 0))
+        link = &(*link)->after;
+    return link;
+}
+
+/* Let go of the handle that an earlier assignment has left (F5). */
+static void forget_left(struct weir_kafka_queue **link)
+{
+    struct weir_kafka_queue *queue = *link;
+    *link = queue->after;
+    drain(queue->queue);
+    rd_kafka_queue_destroy(queue->queue);
+    weir_memory_free(queue);
+}
+
+void weir_rdkafka_queues_deinit(struct weir_rdkafka *client)
+{
+    while (client->queues_left)
+        forget_left(&client->queues_left);
 }
 
 struct weir_kafka_queue *weir_rdkafka_queue_open(struct weir_kafka *kafka, const char *topic, int32_t partition,
@@ -53,6 +80,9 @@ struct weir_kafka_queue *weir_rdkafka_queue_open(struct weir_kafka *kafka, const
         weir_memory_free(queue);
         return NULL;
     }
+    struct weir_kafka_queue **left = place_of(&client->queues_left, topic, partition);
+    if (*left)
+        forget_left(left);
     queue->rk = client->rk;
     queue->client = client;
     queue->next = -1;
@@ -63,7 +93,7 @@ struct weir_kafka_queue *weir_rdkafka_queue_open(struct weir_kafka *kafka, const
     queue->after = client->queues;
     client->queues = queue;
     rd_kafka_queue_forward(queue->queue, NULL);
-    drain(queue->queue);
+    drain(queue->queue); /* what an earlier assignment left is outdated, but while it lies there no edge comes */
     atomic_store_explicit(&queue->published, 1, memory_order_release); /* partner: acquire in on_messages */
     rd_kafka_queue_cb_event_enable(queue->queue, on_messages, queue);
     return queue;
@@ -71,24 +101,20 @@ struct weir_kafka_queue *weir_rdkafka_queue_open(struct weir_kafka *kafka, const
 
 void weir_rdkafka_queue_close(struct weir_kafka *kafka, struct weir_kafka_queue *queue)
 {
-    struct weir_kafka_queue **link = &weir_rdkafka_of(kafka)->queues;
-    while (*link != queue) {
-        WEIR_CHECK(*link);
-        link = &(*link)->after;
-    }
+    struct weir_rdkafka *client = weir_rdkafka_of(kafka);
+    struct weir_kafka_queue **link = place_of(&client->queues, queue->topic, queue->partition);
+    WEIR_CHECK(*link == queue);
     *link = queue->after;
     /* librdkafka calls the wake under the queue's lock, which this takes: after it, no wake is under way. */
     rd_kafka_queue_cb_event_enable(queue->queue, NULL, NULL);
-    rd_kafka_queue_destroy(queue->queue);
-    weir_memory_free(queue);
+    drain(queue->queue);
+    queue->after = client->queues_left;
+    client->queues_left = queue;
 }
 
 struct weir_kafka_queue *weir_rdkafka_queue_find(struct weir_rdkafka *client, const char *topic, int32_t partition)
 {
-    struct weir_kafka_queue *queue = client->queues;
-    while (queue && !(queue->partition == partition && strcmp(queue->topic, topic) == 0))
-        queue = queue->after;
-    return queue;
+    return *place_of(&client->queues, topic, partition);
 }
 
 /* ---- holding ---- */

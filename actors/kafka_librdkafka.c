@@ -271,6 +271,7 @@ static void destroy(struct weir_kafka *kafka)
     struct weir_rdkafka *client = weir_rdkafka_of(kafka);
     WEIR_CHECK(client->phase == WEIR_RDKAFKA_NEW || client->phase == WEIR_RDKAFKA_CLOSED);
     WEIR_CHECK(!client->queues);
+    weir_rdkafka_queues_deinit(client);
     weir_rdkafka_requests_deinit(client);
     weir_rdkafka_group_deinit(client);
     weir_rdkafka_producers_deinit(client);

@@ -161,6 +161,7 @@ struct weir_rdkafka {
     struct weir_rdkafka_requests requests;
     struct weir_rdkafka_producers producers;
     struct weir_kafka_queue *queues;
+    struct weir_kafka_queue *queues_left; /* closed, see kafka_fetch.c */
     struct weir_rdkafka_topic *topics_known;
     unsigned topics_known_count;
     uint64_t metadata_ns; /* when to look for old ones */
@@ -218,6 +219,7 @@ void weir_rdkafka_queue_close(struct weir_kafka *kafka, struct weir_kafka_queue 
 unsigned weir_rdkafka_pull(struct weir_kafka_queue *queue, struct weir_record *records, unsigned count_max);
 void weir_rdkafka_record_free(struct weir_kafka *kafka, void *native);
 bool weir_rdkafka_record_header(struct weir_kafka *kafka, void *native, size_t index, struct weir_kafka_header *header);
+void weir_rdkafka_queues_deinit(struct weir_rdkafka *client);
 struct weir_kafka_queue *weir_rdkafka_queue_find(struct weir_rdkafka *client, const char *topic, int32_t partition);
 void weir_rdkafka_queue_hold(struct weir_kafka_queue *queue);    /* until released no pull takes anything */
 void weir_rdkafka_queue_release(struct weir_kafka_queue *queue); /* and its owner is woken */
