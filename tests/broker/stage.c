@@ -28,7 +28,7 @@ static void open_ledger(struct weir_stage *stage, size_t records_max)
     cr_assert(stage->ledger != NULL && stage->ledger_descriptor >= 0, "a ledger: %s", strerror(errno));
 }
 
-void weir_stage_set(struct weir_stage *stage, int partitions, size_t records_max)
+void weir_stage_set_on(struct weir_stage *stage, int partitions, size_t records_max, const char *const *config)
 {
     *stage = (struct weir_stage){.topic = weir_broker_name("topic"),
                                  .group = weir_broker_name("group"),
@@ -37,7 +37,12 @@ void weir_stage_set(struct weir_stage *stage, int partitions, size_t records_max
     weir_subject_keep_log();
     if (records_max > 0)
         open_ledger(stage, records_max);
-    weir_broker_topic_create(stage->topic.text, partitions, NULL);
+    weir_broker_topic_create(stage->topic.text, partitions, config);
+}
+
+void weir_stage_set(struct weir_stage *stage, int partitions, size_t records_max)
+{
+    weir_stage_set_on(stage, partitions, records_max, NULL);
 }
 
 void weir_stage_clear(struct weir_stage *stage)

@@ -24,6 +24,8 @@ struct weir_stage {
 
 /** A new topic, a new group's name, and a ledger of so many records (0: none). Keeps the log, see subject.h. */
 void weir_stage_set(struct weir_stage *stage, int partitions, size_t records_max);
+/** The same, of a topic with a configuration, see weir_broker_topic_create. */
+void weir_stage_set_on(struct weir_stage *stage, int partitions, size_t records_max, const char *const *config);
 /** Delete the topic, free the rest. */
 void weir_stage_clear(struct weir_stage *stage);
 
