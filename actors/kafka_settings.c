@@ -40,10 +40,12 @@ struct setting {
     const char *name, *value;
 };
 
-/* 25 ms: an idle partition holds up the others' next fetch from its broker for as long. */
+/* 25 ms: an idle partition holds up the others' next fetch from its broker for as long. 30 s, as in Kafka's own
+ * clients: the end of a client waits for a commit that a broker does not answer. */
 static const struct setting CONSUMER_DEFAULTS[] = {
     {"client.id", "weir"},
     {"fetch.wait.max.ms", "25"},
+    {"socket.timeout.ms", "30000"},
     {"fetch.message.max.bytes", "131072"},
 };
 
