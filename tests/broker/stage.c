@@ -232,8 +232,7 @@ void weir_member_signal(const struct weir_member *member, int signal_number)
     cr_assert_eq(kill(member->pid, signal_number), 0, "signal %d: %s", signal_number, strerror(errno));
 }
 
-/* Its status, once it has ended; -1 when it has not within the time. */
-static int reap(struct weir_member *member, const struct weir_stage *stage)
+int weir_member_wait(struct weir_member *member, const struct weir_stage *stage)
 {
     int status = -1;
     uint64_t deadline_ms = weir_broker_now_ms() + WEIR_BROKER_WAIT_MS;
@@ -250,7 +249,7 @@ static int reap(struct weir_member *member, const struct weir_stage *stage)
 
 void weir_member_join(struct weir_member *member, const struct weir_stage *stage)
 {
-    int status = reap(member, stage);
+    int status = weir_member_wait(member, stage);
     if (status != 0)
         weir_member_show_log(member);
     cr_assert_eq(status, 0, "a member ended with wait status %d", status);
@@ -260,7 +259,7 @@ void weir_member_join(struct weir_member *member, const struct weir_stage *stage
 void weir_member_kill(struct weir_member *member, const struct weir_stage *stage)
 {
     weir_member_signal(member, SIGKILL);
-    int status = reap(member, stage);
+    int status = weir_member_wait(member, stage);
     cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "a member ended before it was killed: %d", status);
 }
 

@@ -84,7 +84,9 @@ void weir_member_deinit(struct weir_member *member);
 void weir_member_start(struct weir_member *member, const struct weir_stage *stage, int marks,
                        const char *const *settings);
 void weir_member_signal(const struct weir_member *member, int signal_number);
-/** Wait for its end and note that in the ledger. Fails the test unless it ends by itself with status 0. */
+/** Wait for its end, note that in the ledger, and return its wait status; -1 when it does not end. */
+int weir_member_wait(struct weir_member *member, const struct weir_stage *stage);
+/** The same, and fail the test unless it has ended with status 0. */
 void weir_member_join(struct weir_member *member, const struct weir_stage *stage);
 /** SIGKILL, and wait. */
 void weir_member_kill(struct weir_member *member, const struct weir_stage *stage);
