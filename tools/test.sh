@@ -163,16 +163,16 @@ suite_tsan() {
 }
 
 # Uninitialised and freed memory. Leaks are looked for in the unit suite only: simulated processes that crash leave
-# theirs behind, which only AddressSanitizer can be told.
+# theirs behind, which only AddressSanitizer can be told. Scenarios are left out: at valgrind's pace librdkafka's mock
+# cluster now and then does not answer a JoinGroup at all.
 suite_valgrind() {
-    local suite leaks
-    built valgrind build_valgrind unit scenario sim || return 0
-    for suite in unit scenario sim; do
-        leaks=(--leak-check=no)
-        [ "$suite" != unit ] || leaks=(--leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite)
-        WEIR_TEST_SCALE=5 WEIR_TEST_TIMEOUT_S=480 run_suite "valgrind/$suite" \
-            run_plain valgrind "$suite" valgrind -q --error-exitcode=9 --fair-sched=yes "${leaks[@]}"
-    done
+    local valgrind=(valgrind -q --error-exitcode=9 --fair-sched=yes)
+    local leaks=(--leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite)
+    built valgrind build_valgrind unit sim || return 0
+    export WEIR_TEST_SCALE=5 WEIR_TEST_TIMEOUT_S=480
+    run_suite valgrind/unit run_plain valgrind unit "${valgrind[@]}" "${leaks[@]}"
+    run_suite valgrind/sim run_plain valgrind sim "${valgrind[@]}" --leak-check=no
+    unset WEIR_TEST_SCALE WEIR_TEST_TIMEOUT_S
 }
 
 # Each parser on bytes made up from its corpus, for a few seconds; one that finds nothing to complain of has passed.
