@@ -143,22 +143,24 @@ suite_examples() {
 
 suite_asan() {
     local suite
+    local -x WEIR_TEST_SCALE=50 WEIR_TEST_TIMEOUT_S=240
+    local -x ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
+    local -x UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
     built asan build_asan unit scenario sim || return 0
-    export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
-    export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
     for suite in unit scenario sim; do
-        WEIR_TEST_SCALE=50 WEIR_TEST_TIMEOUT_S=240 run_suite "asan/$suite" run_plain asan "$suite"
+        run_suite "asan/$suite" run_plain asan "$suite"
     done
 }
 
 suite_tsan() {
     local suite fixed=()
+    local -x WEIR_TEST_SCALE=25 WEIR_TEST_TIMEOUT_S=240
+    local -x TSAN_OPTIONS=suppressions=$root/tests/support/tsan.supp:second_deadlock_stack=1:history_size=4
     built tsan build_tsan unit scenario sim || return 0
     # ThreadSanitizer of gcc 12 cannot run where the kernel spreads addresses over more than 28 bits.
     setarch -R true 2>/dev/null && fixed=(setarch -R)
-    export TSAN_OPTIONS=suppressions=$root/tests/support/tsan.supp:second_deadlock_stack=1:history_size=4
     for suite in unit scenario sim; do
-        WEIR_TEST_SCALE=25 WEIR_TEST_TIMEOUT_S=240 run_suite "tsan/$suite" run_plain tsan "$suite" "${fixed[@]}"
+        run_suite "tsan/$suite" run_plain tsan "$suite" "${fixed[@]}"
     done
 }
 
@@ -169,10 +171,9 @@ suite_valgrind() {
     local valgrind=(valgrind -q --error-exitcode=9 --fair-sched=yes)
     local leaks=(--leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite)
     built valgrind build_valgrind unit sim || return 0
-    export WEIR_TEST_SCALE=5 WEIR_TEST_TIMEOUT_S=480
+    local -x WEIR_TEST_SCALE=5 WEIR_TEST_TIMEOUT_S=480
     run_suite valgrind/unit run_plain valgrind unit "${valgrind[@]}" "${leaks[@]}"
     run_suite valgrind/sim run_plain valgrind sim "${valgrind[@]}" --leak-check=no
-    unset WEIR_TEST_SCALE WEIR_TEST_TIMEOUT_S
 }
 
 # Each parser on bytes made up from its corpus, for a few seconds; one that finds nothing to complain of has passed.
