@@ -318,9 +318,11 @@ static uint64_t count_handed_back(const struct weir_consumer *consumer)
 /* Threads end, results are told. Called once the control actor has closed. */
 static int finish(struct weir_consumer *consumer, struct weir_error *error)
 {
+    pthread_mutex_lock(&consumer->close_lock); /* one thread runs the consumer, another closes it: both come here */
     if (consumer->owns_system)
         weir_system_stop(consumer->system);
     forget_signals(consumer);
+    pthread_mutex_unlock(&consumer->close_lock);
     if (consumer->close_code != WEIR_OK)
         return weir_error_set(error, consumer->close_code, "%s", consumer->close_text);
     uint64_t left = count_handed_back(consumer);

@@ -150,6 +150,7 @@ void weir_control_on_assign(struct weir_control *control, const struct weir_kafk
         partition->control.position = -1;
         partition->control.commit_first = partition->control.seek_first = false;
         partition->control.retry_ns = 0;
+        partition->control.tag = 0;
         atomic_store_explicit(&partition->trouble, WEIR_KAFKA_NONE, memory_order_relaxed);
         atomic_store_explicit(&partition->assigned, true, memory_order_relaxed);
         weir_control_move(partition, WEIR_CONTROL_READ);
@@ -266,7 +267,8 @@ void weir_control_on_fetched(struct weir_control *control, const struct weir_kaf
     for (size_t index = 0; index < event->count; index++) {
         const struct weir_kafka_offset *offset = &event->offsets[index];
         struct weir_partition *partition = weir_consumer_find(control->consumer, offset->topic, offset->partition);
-        if (partition && partition->control.state == WEIR_CONTROL_READ)
+        /* Not what was asked for an earlier assignment: others may have committed since. */
+        if (partition && partition->control.state == WEIR_CONTROL_READ && partition->control.tag == event->tag)
             take_fetched(control, partition, offset);
     }
     if (event->error != WEIR_KAFKA_NONE)
@@ -312,7 +314,7 @@ void weir_control_on_watermarks(struct weir_control *control, const struct weir_
             continue;
         if (offset->error == WEIR_KAFKA_NONE)
             atomic_store_explicit(&partition->log_end, offset->high_offset, memory_order_relaxed);
-        if (partition->control.state != WEIR_CONTROL_RESOLVE)
+        if (partition->control.state != WEIR_CONTROL_RESOLVE || partition->control.tag != event->tag)
             continue;
         if (offset->error == WEIR_KAFKA_NONE)
             resolve(control, partition, offset);

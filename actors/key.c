@@ -248,11 +248,13 @@ static enum weir_outcome run(struct weir_partition *partition, struct weir_messa
     weir_running_set(running, partition, message->offset);
     enum weir_outcome outcome = consumer->handler(message, consumer->user);
     weir_running_set(running, NULL, -1);
-    if ((int)outcome < WEIR_ACK || outcome > WEIR_LATER)
-        return weir_retry(message, "the handler returned an unknown outcome");
-    if (outcome == WEIR_LATER && weir_message_later_state(message) == WEIR_LATER_IDLE)
-        return weir_retry(message, "the handler returned WEIR_LATER without weir_message_later()");
-    return outcome;
+    bool is_unknown = (int)outcome < WEIR_ACK || outcome > WEIR_LATER;
+    if (!is_unknown && outcome != WEIR_LATER)
+        return outcome;
+    if (weir_message_later_state(message) != WEIR_LATER_IDLE) /* the holder may be giving its reason just now */
+        return is_unknown ? WEIR_RETRY : WEIR_LATER;
+    return weir_retry(message, is_unknown ? "the handler returned an unknown outcome"
+                                          : "the handler returned WEIR_LATER without weir_message_later()");
 }
 
 void weir_key_turn(struct weir_actor *actor, struct weir_worker *worker)

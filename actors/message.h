@@ -70,10 +70,12 @@ struct weir_message {
     uint64_t pulled_ns, started_later_ns, first_failed_ns;
     int64_t first_failed_wall_ms, last_failed_wall_ms;
 
-    _Atomic uint64_t later;  /* generation << 2 | enum weir_later_state; see weir_later_finish() */
     struct weir_mail mail;   /* to the partition: the answer to WEIR_LATER */
     struct weir_mail report; /* to the partition: the dead letter was delivered or refused */
     enum weir_kafka_error dlq_error;
+
+    /* Last, because it outlives the message: who holds an old handle may look at it at any time. */
+    _Atomic uint64_t later; /* generation << 2 | enum weir_later_state; see weir_later_finish() */
 };
 
 enum weir_later_state { WEIR_LATER_IDLE = 0, WEIR_LATER_ARMED = 1, WEIR_LATER_FINISHED = 2, WEIR_LATER_ABANDONED = 3 };

@@ -275,6 +275,7 @@ bool weir_partition_destroy(struct weir_partition *partition)
     weir_timers_cancel(weir_worker_timers(partition->resident.home), &partition->sweep);
     if (partition->stragglers > 0 || partition->orphans > 0)
         return false;
+    weir_later_quiesce(); /* whoever has sent the last answer may still be about to wake this actor */
     WEIR_CHECK(partition->key_count == 0 && partition->tracker.count == 0);
     weir_map_deinit(&partition->map);
     weir_map_deinit(&partition->begin.map);

@@ -237,6 +237,8 @@ void weir_partition_check_order(struct weir_partition *partition)
         return;
     if (partition->state == WEIR_PARTITION_DRAINING && !nothing_runs(partition))
         return;
+    /* Before the release: who sees the end of an epoch done must not see fewer runs out than there are. */
+    atomic_store_explicit(&partition->gauges.out, partition->out_count, memory_order_relaxed);
     atomic_store_explicit(&partition->order_done, sequence, memory_order_release);
     weir_resident_notify(&partition->consumer->control.resident);
 }

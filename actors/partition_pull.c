@@ -10,6 +10,7 @@
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include <stddef.h>
+#include <string.h>
 
 #define BACKLOG_MAX 512 /* runs waiting on the worker: what is pulled on top would only get cold in its caches */
 
@@ -98,21 +99,18 @@ static void route(struct weir_partition *partition, const struct weir_record *re
                   uint64_t now_ns)
 {
     struct weir_message *message = weir_message_pool_take(&partition->message_pool);
-    uint64_t later = atomic_load_explicit(&message->later, memory_order_relaxed); /* its generation outlives it */
-    *message = (struct weir_message){
-        .offset = record->offset,
-        .attempts = attempts,
-        .partition = partition,
-        .epoch = partition->epoch,
-        .key = record->key,
-        .value = record->value,
-        .key_size = record->key_size,
-        .value_size = record->value_size,
-        .timestamp_ms = record->timestamp_ms,
-        .native = record->native,
-        .pulled_ns = now_ns,
-        .later = later,
-    };
+    memset(message, 0, offsetof(struct weir_message, later)); /* whose generation outlives the message */
+    message->offset = record->offset;
+    message->attempts = attempts;
+    message->partition = partition;
+    message->epoch = partition->epoch;
+    message->key = record->key;
+    message->value = record->value;
+    message->key_size = record->key_size;
+    message->value_size = record->value_size;
+    message->timestamp_ms = record->timestamp_ms;
+    message->native = record->native;
+    message->pulled_ns = now_ns;
     weir_partition_charge(partition, message);
     weir_tracker_append(&partition->tracker, message);
     struct weir_key *key = find_key(partition, message);

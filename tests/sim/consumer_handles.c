@@ -5,6 +5,8 @@
 #include "runtime/system.h"
 #include "tests/sim/consumer_own.h"
 #include "tests/support/test.h"
+#include <pthread.h>
+#include <stdio.h>
 #include <weir/consumer.h>
 #include <weir/log.h>
 
@@ -74,21 +76,38 @@ Test(handles, may_be_answered_before_the_handler_returns_behind_other_messages_o
 
 struct forgotten { /* a handle that is answered when its run is long over, one way or another */
     struct weir_later later;
+    int64_t offset; /* its message is still the holder's to read; -1: not any more */
 };
 
 static void answer_forgotten(void *argument)
 {
-    weir_later_retry(((struct forgotten *)argument)->later, "forgotten");
-    weir_later_finish(((struct forgotten *)argument)->later, WEIR_ACK);
+    struct forgotten *forgotten = argument;
+    if (forgotten->offset >= 0) {
+        char value[64] = "", expected[64];
+        const struct weir_message *message = forgotten->later.message;
+        snprintf(value, sizeof value, "%.*s", (int)weir_message_value_size(message),
+                 (const char *)weir_message_value(message));
+        snprintf(expected, sizeof expected, "orders/%d@%lld", (int)weir_message_partition(message),
+                 (long long)forgotten->offset);
+        cr_assert_str_eq(value, expected);
+    }
+    weir_later_retry(forgotten->later, "forgotten");
+    weir_later_finish(forgotten->later, WEIR_ACK);
     free(argument);
 }
 
-static void forget(struct weir_world_process *process, struct weir_later later, uint64_t delay_ns)
+static void forget_one(struct weir_world_process *process, struct weir_later later, uint64_t delay_ns, int64_t offset)
 {
     struct forgotten *forgotten = malloc(sizeof *forgotten);
     cr_assert_not_null(forgotten);
     forgotten->later = later;
+    forgotten->offset = offset;
     weir_fake_after(weir_world_cluster(weir_world_of(process)), delay_ns, answer_forgotten, free, forgotten);
+}
+
+static void forget(struct weir_world_process *process, struct weir_later later, uint64_t delay_ns)
+{
+    forget_one(process, later, delay_ns, -1);
 }
 
 static void answer_twice(void *handle, enum weir_outcome outcome)
@@ -146,7 +165,8 @@ static enum weir_outcome misuse(struct weir_message *message, void *user)
         weir_world_end(process, run, WEIR_RETRY);
         return UNKNOWN_OUTCOME;
     case 8: /* not answered before its deadline: given up, so that other runs of its key may begin beside it */
-        forget(process, weir_message_later(message), 15 * SECOND + weir_random_below(&random, 15 * SECOND));
+        forget_one(process, weir_message_later(message), 15 * SECOND + weir_random_below(&random, 15 * SECOND),
+                   weir_message_offset(message));
         weir_world_end(process, run, WEIR_RETRY);
         return WEIR_LATER;
     case 9: /* a good one, finished twice */
@@ -215,7 +235,7 @@ static enum weir_outcome give_out_one(struct weir_message *message, void *user)
         return WEIR_ACK;
     }
     given_out++;
-    struct forgotten handed = {weir_message_later(message)};
+    struct forgotten handed = {.later = weir_message_later(message)};
     weir_world_later(user, run, answer_twice, &handed, sizeof handed);
     weir_simulation_stall(weir_world_simulation(world), weir_system_worker(weir_world_system(user), 1), SECOND);
     weir_fake_client_fence(weir_world_kafka(user));
@@ -241,4 +261,77 @@ Test(handles, of_a_lost_partition_keep_their_key_from_starting_when_it_comes_bac
         weir_world_destroy(world);
     }
     cr_assert_gt(tested, 0);
+}
+
+/* ---- other threads ---- */
+
+#define THREADS 2
+#define RING    64
+
+/* Handles that were given out, and may have been answered long ago: threads answer them again and again. */
+static struct {
+    _Atomic(struct weir_message *) message;
+    _Atomic uint64_t generation;
+} ring[RING];
+static _Atomic bool over;
+static _Atomic uint64_t answered_ok, answered_stale;
+
+static void *answer_all(void *argument)
+{
+    (void)argument;
+    for (unsigned index = 0; !over; index = (index + 1) % RING) {
+        uint64_t generation = ring[index].generation;
+        struct weir_later later = {ring[index].message, generation};
+        if (!later.message || ring[index].generation != generation)
+            continue;
+        int result = weir_later_retry_after(later, 1, "answered by another thread");
+        if (result == 0)
+            answered_ok++;
+        else
+            answered_stale++;
+    }
+    return NULL;
+}
+
+static enum weir_outcome show_to_threads(struct weir_message *message, void *user)
+{
+    static unsigned next;
+    uint64_t run = begin(message, user);
+    if (weir_message_attempt(message) > 3) {
+        weir_world_end(user, run, WEIR_ACK);
+        return WEIR_ACK;
+    }
+    weir_world_end(user, run, WEIR_RETRY);
+    unsigned index = next++ % RING;
+    ring[index].message = NULL;
+    struct weir_later later = weir_message_later(message);
+    ring[index].generation = later.generation;
+    ring[index].message = later.message;
+    forget(user, later, SECOND);
+    return weir_message_offset(message) % 3 == 0   ? UNKNOWN_OUTCOME
+           : weir_message_offset(message) % 3 == 1 ? WEIR_LATER
+                                                   : WEIR_RETRY;
+}
+
+Test(handles, are_answered_by_several_threads_at_once_in_the_end_of_a_consumer_too)
+{
+    static const struct weir_own own = {show_to_threads, NULL};
+    pthread_t threads[THREADS];
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (unsigned index = 0; index < THREADS; index++)
+        cr_assert_eq(pthread_create(&threads[index], NULL, answer_all, NULL), 0);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(20); seed++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                                                   .partitions = 3,
+                                                                                   .keys = 30,
+                                                                                   .messages = 200,
+                                                                                   .driver = &weir_own_driver,
+                                                                                   .driver_data = &own});
+        check(world, weir_world_start(world), seed);
+        weir_world_destroy(world);
+    }
+    over = true;
+    for (unsigned index = 0; index < THREADS; index++)
+        pthread_join(threads[index], NULL);
+    cr_assert_gt(answered_ok + answered_stale, 0);
 }

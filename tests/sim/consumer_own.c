@@ -25,6 +25,13 @@ static void set_number(struct weir_config *config, const char *name, uint64_t va
     set(config, name, text);
 }
 
+static struct weir_consumer *last;
+
+struct weir_consumer *weir_own_consumer(void)
+{
+    return last;
+}
+
 static void *create(struct weir_world_process *process)
 {
     const struct weir_world_settings *settings = weir_world_settings(weir_world_of(process));
@@ -49,7 +56,7 @@ static void *create(struct weir_world_process *process)
     if (!consumer)
         fprintf(stderr, "own driver: %s\n", error.text);
     weir_config_destroy(config);
-    return consumer;
+    return last = consumer;
 }
 
 static void start(void *consumer)

@@ -14,4 +14,7 @@ struct weir_own {               /* what driver_data points to */
 
 extern const struct weir_world_driver weir_own_driver;
 
+/** The consumer that was created last. */
+struct weir_consumer *weir_own_consumer(void);
+
 #endif
