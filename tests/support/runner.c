@@ -1,6 +1,7 @@
 /*
  * The plain runner: each test in a process group of its own, so that a crash, a leak report at exit, a sanitizer's
- * abort or a hang fails that test and no other. Several run at a time; what a test writes is shown when it fails.
+ * abort or a hang fails that test and no other. Several run at a time; what a test writes is shown when it fails, and
+ * a test that passed is named when it was slow.
  *
  * Usage: test-unit [--list] [--verbose] [--jobs N] [PATTERN]     PATTERN: part of "suite/name"
  * WEIR_TEST_TIMEOUT_S (120): a test that takes longer is killed and has failed.
@@ -23,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { JOBS_MAX = 16, TIMEOUT_S_DEFAULT = 120 };
+enum { JOBS_MAX = 16, TIMEOUT_S_DEFAULT = 120, SLOW_S = 10 };
 
 struct job {
     const struct plain_test *test; /* NULL: a free place */
@@ -118,9 +119,10 @@ static void report(const struct job *job, int status)
     double seconds = now_s() - job->started_s;
     bool ok = WIFEXITED(status) && WEXITSTATUS(status) == 0 && !job->expired;
     ok ? passed++ : failed++;
-    if (ok && !verbose)
+    if (ok && !verbose && seconds < SLOW_S)
         return;
-    show_output(job);
+    if (!ok || verbose)
+        show_output(job);
     printf("%s %s/%s (%.1f s", ok ? "passed" : "FAILED", job->test->suite, job->test->name, seconds);
     if (job->expired)
         printf(", killed: longer than WEIR_TEST_TIMEOUT_S=%.0f", timeout_s);
