@@ -87,7 +87,7 @@ struct weir_control {
         enum weir_commit_state state;
         uint64_t sequence, collect_until_ns, next_ns, tag;
         uint64_t wanted, serving, served; /* forced commits: asked for, being done, done */
-        uint64_t lease_after; /* only a commit collected after this one shows that we are still a member */
+        uint64_t lease_after;             /* only a commit collected after this one shows that we are still a member */
         bool floors_only, all;
         uint32_t failures; /* in a row */
         struct weir_offsets offsets;

@@ -136,7 +136,8 @@ struct weir_kafka_ops {
     unsigned (*poll)(struct weir_kafka *kafka, unsigned count_max);
 
     /* Answer ASSIGN: partitions with the offset to start at (>= 0), for all that the event named (fewer only if close()
-     * follows). -1: assigned, but it must be sought before it is pulled. Queues of these were opened before. Control. */
+     * follows). -1: assigned, but it must be sought before it is pulled. Queues of these were opened before. Control.
+     */
     int (*assign)(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count);
 
     /* Answer REVOKE or LOST. Queues of what it named were closed before. Control. */

@@ -126,8 +126,8 @@ Test(map_forged, longest_text_takes_bounded_memory)
     struct weir_map map;
     for (uint64_t count = WEIR_MAP_COUNT_MAX - 1; count <= WEIR_MAP_COUNT_MAX; count++) {
         cr_assert(weir_map_writer_init(&writer, text, sizeof text));
-        weir_map_writer_fixed(&writer, 0, 8); /* no cluster */
-        weir_map_writer_fixed(&writer, 0, 3); /* floor, epoch and witness of zero */
+        weir_map_writer_fixed(&writer, 0, 8);                          /* no cluster */
+        weir_map_writer_fixed(&writer, 0, 3);                          /* floor, epoch and witness of zero */
         weir_map_writer_token(&writer, count - 1, WEIR_MAP_TOKEN_RUN); /* and the floor: one more */
         weir_map_writer_token(&writer, 1, WEIR_MAP_TOKEN_STOP);
         int verdict = weir_map_decode(text, weir_map_writer_finish(&writer), 0, &anywhere, &map);
