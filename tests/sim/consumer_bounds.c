@@ -192,8 +192,56 @@ Test(restart, runs_nothing_again_that_was_finished_above_the_floor)
     holds_first = false;
     weir_world_start(world);
     cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
+    weir_world_run(world, 5 * SECOND);
     cr_assert_eq(weir_world_tally(world)->duplicates, 0);
     close_world(world);
+}
+
+/* ---- partitions that move ---- */
+
+Test(drain, lets_running_handlers_finish_so_that_none_runs_beside_another)
+{
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(60); seed++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                                                   .eager = seed % 3 == 0,
+                                                                                   .chances = {.later = 500},
+                                                                                   .later_ns_max = SECOND,
+                                                                                   .driver = &weir_world_consumer});
+        weir_world_start(world);
+        weir_world_start(world);
+        weir_world_produce_during(world, 20 * SECOND, 400);
+        weir_world_disturb(world, 20 * SECOND, 8, WEIR_WORLD_JOIN | WEIR_WORLD_STOP | WEIR_WORLD_REBALANCE);
+        cr_assert(weir_world_run_until_finished(world, 300 * SECOND));
+        cr_assert_eq(weir_world_tally(world)->overlaps_elsewhere, 0, "seed %llu", (unsigned long long)seed);
+        cr_assert_eq(weir_world_tally(world)->duplicates, 0, "seed %llu", (unsigned long long)seed);
+        close_world(world);
+    }
+}
+
+Test(drain, does_not_wait_for_dead_letters_that_are_refused)
+{
+    static const char *const options[] = {"weir.dlq.retry.ms", "1", "weir.revoke.drain.ms.max", "20000", NULL};
+    static const struct weir_own own = {dead, options};
+    weir_log_set(NULL, NULL, 0);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(20); seed++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                                                   .messages = 40,
+                                                                                   .faults = {.produce_error = 1000},
+                                                                                   .driver = &weir_own_driver,
+                                                                                   .driver_data = &own});
+        weir_world_start(world);
+        weir_world_run(world, 3 * SECOND);
+        struct weir_world_process *second = weir_world_start(world);
+        weir_world_run(world, 5 * SECOND);
+        unsigned held = 0;
+        for (int32_t partition = 0; partition < 4; partition++)
+            held += weir_fake_client_holds(weir_world_kafka(second), "orders", partition);
+        cr_assert_gt(held, 0, "seed %llu: nothing was given away within 5 s", (unsigned long long)seed);
+        weir_fake_set_faults(weir_world_cluster(world), &(struct weir_fake_faults){0});
+        cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
+        close_world(world);
+    }
 }
 
 /* ---- the lease ---- */
