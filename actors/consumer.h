@@ -4,7 +4,7 @@
 #ifndef WEIR_ACTORS_CONSUMER_H
 #define WEIR_ACTORS_CONSUMER_H
 
-#include "actors/config.h"
+#include "actors/config/config.h"
 #include "actors/control.h"
 #include "actors/kafka.h"
 #include "actors/map.h"

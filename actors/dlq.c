@@ -6,7 +6,7 @@
  * twice by the same code, first to measure, then to write, so that the two cannot differ.
  */
 #include "actors/dlq.h"
-#include "actors/config.h"
+#include "actors/config/config.h"
 #include "actors/dlq_headers.h"
 #include "runtime/check.h"
 #include "runtime/memory.h"

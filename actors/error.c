@@ -3,7 +3,7 @@
  *
  * Thread: any. A sentence is one line without control characters; one that is too long is cut between characters.
  */
-#include "actors/config.h"
+#include "actors/config/config.h"
 #include "runtime/check.h"
 #include <stdarg.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /*
  * The door to Kafka: one consumer group member and its producer, as a table of functions with two implementations.
  *
- *   kafka_librdkafka.c   the real one
- *   kafka_fake.c         in memory, under the simulator, with faults
+ *   librdkafka/   the real one
+ *   kafka_fake/   in memory, under the simulator, with faults
  *
  * Everything that may wait for a broker is asynchronous: a request returns at once, its result comes as an event from
  * poll(). Events are handed over on the control thread only.
@@ -190,7 +190,7 @@ struct weir_kafka {
     const struct weir_kafka_ops *ops;
 };
 
-/* ---- librdkafka's properties, kafka_property.c ---- */
+/* ---- librdkafka's properties, librdkafka/property.c ---- */
 
 struct weir_config;
 

@@ -1,7 +1,7 @@
 /*
  * Reading a command line: GNU style, with the nearest name for a misspelt option. Thread: main.
  */
-#include "actors/config_table.h"
+#include "actors/config/table.h"
 #include "cli/cli.h"
 #include <errno.h>
 #include <stdarg.h>

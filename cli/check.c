@@ -3,7 +3,7 @@
  *
  * Everything is checked that is checked before a consumer connects, librdkafka's rules between its properties among it.
  */
-#include "actors/config.h"
+#include "actors/config/config.h"
 #include "actors/kafka.h"
 #include "cli/settings.h"
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /*
  * `weir docs PAGE`: write a page of docs/ from the table it is about. Thread: main.
  */
-#include "actors/config.h"
+#include "actors/config/config.h"
 #include "cli/cli.h"
 #include <string.h>
 

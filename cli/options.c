@@ -1,7 +1,7 @@
 /*
  * `weir options`: the table of options. Thread: main.
  */
-#include "actors/config.h"
+#include "actors/config/config.h"
 #include "cli/cli.h"
 
 static const struct weir_cli_option OPTIONS[] = {{0}};

@@ -2,7 +2,7 @@
  * `weir run`: a consumer with a built-in handler, to look into a topic or to try limits with. Thread: main.
  */
 #include "cli/run.h"
-#include "actors/config.h"
+#include "actors/config/config.h"
 #include "cli/settings.h"
 #include <errno.h>
 #include <inttypes.h>

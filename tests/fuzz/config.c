@@ -10,7 +10,7 @@
  * Left out is what is the C library's and librdkafka's to answer for: expressions with braces, back references or many
  * repetitions, whose cost doubles with each, and plugins, which are loaded.
  */
-#include "actors/config_table.h"
+#include "actors/config/table.h"
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>

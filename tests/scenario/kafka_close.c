@@ -1,5 +1,5 @@
 /* The end of the real door to Kafka: everything asked is answered, then CLOSED, and destroy does not wait. */
-#include "actors/config.h"
+#include "actors/config/config.h"
 #include "tests/support/kafka_driver.h"
 #include "tests/support/mock.h"
 #include "tests/support/test.h"

@@ -1,5 +1,5 @@
 /* Pulling through the real door to Kafka, on the mock cluster. */
-#include "actors/kafka_librdkafka.h"
+#include "actors/librdkafka/client.h"
 #include "tests/support/kafka_driver.h"
 #include "tests/support/mock.h"
 #include "tests/support/test.h"

@@ -1,6 +1,6 @@
 /* Parts of the real door to Kafka that need no broker. */
-#include "actors/config.h"
-#include "actors/kafka_librdkafka.h"
+#include "actors/config/config.h"
+#include "actors/librdkafka/client.h"
 #include "runtime/memory.h"
 #include "tests/support/test.h"
 #include <string.h>

@@ -7,7 +7,7 @@
 #ifndef WEIR_TESTS_FAKE_PROBE_H
 #define WEIR_TESTS_FAKE_PROBE_H
 
-#include "actors/kafka_fake.h"
+#include "actors/kafka_fake/kafka_fake.h"
 #include "runtime/simulation.h"
 
 #define PROBE_MS         UINT64_C(1000000)

@@ -1,6 +1,6 @@
 /* See kafka_driver.h. */
 #include "tests/support/kafka_driver.h"
-#include "actors/config.h"
+#include "actors/config/config.h"
 #include "runtime/check.h"
 #include "tests/support/test.h"
 #include <stdio.h>

@@ -33,7 +33,7 @@
 #ifndef WEIR_TESTS_WORLD_H
 #define WEIR_TESTS_WORLD_H
 
-#include "actors/kafka_fake.h"
+#include "actors/kafka_fake/kafka_fake.h"
 #include "runtime/simulation.h"
 #include <weir/message.h>
 

@@ -1,7 +1,7 @@
 /*
  * What must hold between options, and what is derived.
  */
-#include "actors/config_table.h"
+#include "actors/config/table.h"
 #include "tests/support/test.h"
 #include <string.h>
 

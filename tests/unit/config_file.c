@@ -1,7 +1,7 @@
 /*
  * Configuration files: what is read, and that every mistake is reported with file and line.
  */
-#include "actors/config.h"
+#include "actors/config/config.h"
 #include "tests/support/test.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /*
  * Every allocation made to fail once: nothing is lost, nothing changes, and the code is WEIR_NO_MEMORY.
  */
-#include "actors/config.h"
+#include "actors/config/config.h"
 #include "runtime/memory.h"
 #include "tests/support/test.h"
 #include <stdio.h>

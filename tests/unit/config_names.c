@@ -1,7 +1,7 @@
 /*
  * Names and the nearest of them, checked against the librdkafka that is installed.
  */
-#include "actors/config_table.h"
+#include "actors/config/table.h"
 #include "runtime/check.h"
 #include "tests/support/test.h"
 #include <librdkafka/rdkafka.h>

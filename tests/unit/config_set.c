@@ -2,7 +2,7 @@
  * Setting and getting options and properties. Every option of the table is tried, so that a new one is tested by
  * being there.
  */
-#include "actors/config_table.h"
+#include "actors/config/table.h"
 #include "runtime/check.h"
 #include "tests/support/test.h"
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 /* Codes, their names, and how sentences are written. */
-#include "actors/config.h"
+#include "actors/config/config.h"
 #include "tests/support/test.h"
 #include <string.h>
 
