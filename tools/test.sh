@@ -90,9 +90,14 @@ keep_totals() { # NAME PASSED FAILED SECONDS
     say "[$(elapsed)] $1: $2 passed, $3 failed"
 }
 
+failure_lines='^\[(----|FAIL|!!!!)\]|^FAILED |: failed: |Sanitizer:|runtime error:|^==[0-9]+== '
+
+# What the log says of failures, wherever it says it, then its end.
 show_failure() { # NAME LOG
+    say "---- failures in $2 ----"
+    sed 's/\x1b\[[0-9;]*m//g' "$2" | grep -E "$failure_lines" | head -n 80 >&2 || true
     say "---- the end of $2 ----"
-    tail -n 60 "$2" >&2
+    tail -n 40 "$2" >&2
     say "---- $1 failed ----"
 }
 
