@@ -32,22 +32,40 @@ struct weir_bench_downstream {
     uint64_t latency_ns;
     unsigned lane_count;
     struct lane *lanes;
+    weir_bench_downstream_finish *finish;
+    void *user;
     pthread_t thread;
     _Atomic bool stop;
     _Atomic uint64_t finished, late_ns, refused; /* written by the downstream */
 };
 
-bool weir_bench_downstream_submit(struct weir_bench_downstream *downstream, struct weir_message *message)
+bool weir_bench_downstream_call(struct weir_bench_downstream *downstream, unsigned number, struct weir_later later)
 {
-    struct lane *lane = &downstream->lanes[weir_worker_index()];
+    struct lane *lane = &downstream->lanes[number];
     uint32_t tail = atomic_load_explicit(&lane->tail, memory_order_relaxed);
     /* acquire pairs with the release of finish_due: the place has been read */
     if (tail - atomic_load_explicit(&lane->head, memory_order_acquire) == LANE_SIZE)
         return false;
-    lane->calls[tail % LANE_SIZE] =
-        (struct call){weir_message_later(message), weir_bench_now_ns() + downstream->latency_ns};
+    lane->calls[tail % LANE_SIZE] = (struct call){later, weir_bench_now_ns() + downstream->latency_ns};
     atomic_store_explicit(&lane->tail, tail + 1, memory_order_release); /* pairs with the acquire of finish_due */
     return true;
+}
+
+/* A lane that is full hands out no handle: the handler may answer something else then. */
+bool weir_bench_downstream_submit(struct weir_bench_downstream *downstream, struct weir_message *message)
+{
+    unsigned number = (unsigned)weir_worker_index();
+    const struct lane *lane = &downstream->lanes[number];
+    if (atomic_load_explicit(&lane->tail, memory_order_relaxed) -
+            atomic_load_explicit(&lane->head, memory_order_relaxed) ==
+        LANE_SIZE)
+        return false;
+    return weir_bench_downstream_call(downstream, number, weir_message_later(message));
+}
+
+bool weir_bench_downstream_ack(struct weir_later later, unsigned lane, void *user)
+{
+    return weir_later_finish(later, WEIR_ACK) == 0;
 }
 
 /* One writer: a plain addition that others may read. */
@@ -57,8 +75,9 @@ static void add(_Atomic uint64_t *counter, uint64_t number)
 }
 
 /* Finish what is due in a lane; returns when the next is, or UINT64_MAX. */
-static uint64_t finish_due(struct weir_bench_downstream *downstream, struct lane *lane, uint64_t now_ns)
+static uint64_t finish_due(struct weir_bench_downstream *downstream, unsigned number, uint64_t now_ns)
 {
+    struct lane *lane = &downstream->lanes[number];
     uint32_t head = atomic_load_explicit(&lane->head, memory_order_relaxed);
     uint32_t tail = atomic_load_explicit(&lane->tail, memory_order_acquire); /* pairs with the release of submit */
     for (; head != tail; head++) {
@@ -67,7 +86,7 @@ static uint64_t finish_due(struct weir_bench_downstream *downstream, struct lane
             return call.due_ns;
         atomic_store_explicit(&lane->head, head + 1, memory_order_release); /* pairs with the acquire of submit */
         add(&downstream->late_ns, now_ns - call.due_ns);
-        if (weir_later_finish(call.later, WEIR_ACK) == 0)
+        if (downstream->finish(call.later, number, downstream->user))
             add(&downstream->finished, 1);
         else
             add(&downstream->refused, 1);
@@ -82,7 +101,7 @@ static void *run(void *argument)
     while (!atomic_load_explicit(&downstream->stop, memory_order_relaxed)) {
         uint64_t now_ns = weir_bench_now_ns(), next_ns = now_ns + TICK_MAX_NS;
         for (unsigned i = 0; i < downstream->lane_count; i++) {
-            uint64_t due_ns = finish_due(downstream, &downstream->lanes[i], now_ns);
+            uint64_t due_ns = finish_due(downstream, i, now_ns);
             next_ns = due_ns < next_ns ? due_ns : next_ns;
         }
         weir_bench_sleep_until_ns(next_ns > now_ns + TICK_MIN_NS ? next_ns : now_ns + TICK_MIN_NS);
@@ -90,7 +109,8 @@ static void *run(void *argument)
     return NULL;
 }
 
-struct weir_bench_downstream *weir_bench_downstream_start(uint64_t latency_ns, unsigned lanes)
+struct weir_bench_downstream *weir_bench_downstream_start(uint64_t latency_ns, unsigned lanes,
+                                                          weir_bench_downstream_finish *finish, void *user)
 {
     struct weir_bench_downstream *downstream = calloc(1, sizeof *downstream);
     if (downstream)
@@ -100,6 +120,8 @@ struct weir_bench_downstream *weir_bench_downstream_start(uint64_t latency_ns, u
     memset(downstream->lanes, 0, lanes * sizeof *downstream->lanes);
     downstream->latency_ns = latency_ns;
     downstream->lane_count = lanes;
+    downstream->finish = finish;
+    downstream->user = user;
     int fault = pthread_create(&downstream->thread, NULL, run, downstream);
     if (fault)
         weir_bench_die("no thread for the downstream: %s", strerror(fault));

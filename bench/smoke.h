@@ -5,7 +5,8 @@
  *   smoke_memory.c   (a) a slow handler before a long backlog: resident memory, what is fetched
  *   smoke_flight.c   (b) so many in flight: how near to the ceiling
  *   smoke_noop.c     (c) a handler that does nothing: messages a second
- *   peers/raw.c      what (c) is compared with
+ *   peers/bare.c     what (b) is compared with: the same calls, and nothing between them
+ *   peers/raw.c      what (c) is compared with: a plain batch loop
  */
 #ifndef WEIR_BENCH_SMOKE_H
 #define WEIR_BENCH_SMOKE_H
@@ -34,6 +35,7 @@ struct weir_bench_arm_options {
 
 int weir_bench_memory_arm(const struct weir_bench_arm_options *options);
 int weir_bench_flight_arm(const struct weir_bench_arm_options *options);
+int weir_bench_bare_arm(const struct weir_bench_arm_options *options);
 int weir_bench_noop_arm(const struct weir_bench_arm_options *options);
 int weir_bench_raw_arm(const struct weir_bench_arm_options *options);
 

@@ -3,7 +3,8 @@
  * in flight / latency, is reached?
  *
  * Every message has a key of its own and the windows together are exactly the number in flight, so the ceiling can only
- * be reached if each place that becomes free is filled again at once.
+ * be reached if each place that becomes free is filled again at once. A machine whose processors are taken away for
+ * milliseconds does not reach it whatever runs there; peers/bare.c is how much of it can be reached at the time.
  *
  * Thread: main measures.
  */
@@ -80,8 +81,8 @@ int weir_bench_flight_arm(const struct weir_bench_arm_options *options)
         {"weir.window.low.percent", "99"}, /* no hysteresis: a place that becomes free is filled */
         {NULL, NULL},
     };
-    struct flight_arm arm = {.downstream =
-                                 weir_bench_downstream_start(options->latency_ms * 1000000u, options->workers)};
+    struct flight_arm arm = {.downstream = weir_bench_downstream_start(options->latency_ms * 1000000u, options->workers,
+                                                                       weir_bench_downstream_ack, NULL)};
     struct weir_consumer *consumer = weir_bench_consumer(options, settings, on_message, &arm);
     weir_bench_consumer_start(consumer);
     measure(&arm, options, consumer);

@@ -110,7 +110,8 @@ int weir_bench_memory_arm(const struct weir_bench_arm_options *options)
     arm.seen = calloc((uint64_t)options->partitions * options->messages / 8 + 1, 1);
     if (!arm.seen)
         weir_bench_die("memory is too short for a bit a message");
-    arm.downstream = weir_bench_downstream_start(options->latency_ms * 1000000u, options->workers);
+    arm.downstream =
+        weir_bench_downstream_start(options->latency_ms * 1000000u, options->workers, weir_bench_downstream_ack, NULL);
     weir_bench_say("resident_before", (double)weir_bench_resident_bytes());
     struct weir_consumer *consumer = weir_bench_consumer(options, settings, on_message, &arm);
     weir_bench_consumer_start(consumer);
