@@ -11,6 +11,10 @@ packages_of() { # GROUP
         ;;
     test) echo g++ libcriterion-dev libcurl4-openssl-dev valgrind clang 'libclang-rt-dev|libclang-rt-14-dev' ;;
     check) echo g++ clang clang-format clang-tidy shellcheck ;;
+    librdkafka) # npm may have come by other ways than Debian's
+        echo make g++ libssl-dev zlib1g-dev libzstd-dev
+        command -v npm >/dev/null || echo npm
+        ;;
     kafka) echo 'default-jre-headless|openjdk-17-jre-headless|openjdk-21-jre-headless' maven ;;
     esac
 }
@@ -46,7 +50,7 @@ may_install() {
     [ -t 0 ] || sudo -n true 2>/dev/null
 }
 
-# See to it that the packages of the groups (build, test, check, kafka) are there.
+# See to it that the packages of the groups are there.
 need_packages() { # GROUP...
     local group packages=() missing
     for group; do

@@ -5,7 +5,9 @@
 # failed test, counts as one failure.
 
 test_suites_all=(unit scenario sim install examples asan tsan valgrind fuzz broker)
+test_suites_of_librdkafka=(unit scenario sim broker) # which another librdkafka can be tried with
 test_filter=
+test_build=build_normal test_folder=$root/build test_prefix= # where the suites' programs come from; begins their names
 test_names=() test_passed=() test_failed=() test_seconds=()
 test_group= # of the suite that runs
 test_kafka= # name of the cluster that this run has started
@@ -120,8 +122,8 @@ jobs_of() { # SUITE
 run_criterion() { # SUITE
     local filter=()
     [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
-    [ -x "$root/build/tests/test-$1" ] || return 0
-    "$root/build/tests/test-$1" --verbose --jobs "$(jobs_of "$1")" --timeout "${WEIR_TEST_TIMEOUT_S:-120}" "${filter[@]}"
+    [ -x "$test_folder/tests/test-$1" ] || return 0
+    "$test_folder/tests/test-$1" --verbose --jobs "$(jobs_of "$1")" --timeout "${WEIR_TEST_TIMEOUT_S:-120}" "${filter[@]}"
 }
 
 # The same under a sanitizer or valgrind, which is what the prefix is for.
@@ -134,8 +136,8 @@ run_plain() { # DIRECTORY SUITE [PREFIX...]
 }
 
 suite_of_normal_build() { # SUITE
-    built "$1" build_normal "$1" || return 0
-    run_suite "$1" run_criterion "$1"
+    built "$test_prefix$1" "$test_build" "$1" || return 0
+    run_suite "$test_prefix$1" run_criterion "$1"
 }
 
 suite_install() {
@@ -215,16 +217,16 @@ run_fuzzers() { # FUZZER...
 }
 
 suite_broker() {
-    built broker build_normal broker || return 0
+    built "${test_prefix}broker" "$test_build" broker || return 0
     say "[$(elapsed)] starting Kafka"
     test_kafka=test-$$
     if ! WEIR_TEST_BOOTSTRAP=$("$root/dev" kafka --name "$test_kafka" start --owner $$); then
-        keep_totals broker 0 1 0
+        keep_totals "${test_prefix}broker" 0 1 0
         return
     fi
     export WEIR_TEST_BOOTSTRAP WEIR_TEST_KAFKA="$root/dev kafka"
     export WEIR_TEST_KAFKA_CONTROL="$WEIR_TEST_KAFKA --name $test_kafka"
-    run_suite broker run_broker
+    run_suite "${test_prefix}broker" run_broker
     "$root/dev" kafka --name "$test_kafka" stop
     test_kafka=
 }
@@ -233,8 +235,8 @@ suite_broker() {
 run_broker() {
     local filter=()
     [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
-    [ -x "$root/build/tests/test-broker" ] || return 0
-    "$root/build/tests/test-broker" --verbose --jobs 1 --timeout 180 "${filter[@]}"
+    [ -x "$test_folder/tests/test-broker" ] || return 0
+    "$test_folder/tests/test-broker" --verbose --jobs 1 --timeout 180 "${filter[@]}"
 }
 
 test_summary() {
@@ -249,18 +251,38 @@ test_summary() {
     [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
 }
 
+# The suites that follow run with the newest librdkafka.
+use_new_librdkafka() { # SUITE...
+    local suite
+    for suite; do
+        [[ " ${test_suites_of_librdkafka[*]} " == *" $suite "* ]] ||
+            die "test: --librdkafka new goes with ${test_suites_of_librdkafka[*]}, not with $suite"
+    done
+    need_librdkafka
+    test_build=build_librdkafka_new test_folder=$root/build/librdkafka-new test_prefix=new/
+    export WEIR_TEST_LIBRDKAFKA=$librdkafka_version
+}
+
 test_main() {
-    local suite suites=()
+    local suite suites=() librdkafka=
     while [ $# -gt 0 ]; do
         case $1 in
         --filter) test_filter=${2:?--filter needs a part of a test\'s name} && shift ;;
+        --librdkafka)
+            librdkafka=${2:-} && shift
+            [ "$librdkafka" = new ] || die "test: --librdkafka '$librdkafka': there is only new; without it, Debian's"
+            ;;
         unit | scenario | sim | install | examples | asan | tsan | valgrind | fuzz | broker) suites+=("$1") ;;
         *) die "test: unknown suite '$1'; there are: ${test_suites_all[*]}" ;;
         esac
         shift
     done
-    [ ${#suites[@]} -gt 0 ] || suites=("${test_suites_all[@]}")
+    if [ ${#suites[@]} -eq 0 ]; then
+        suites=("${test_suites_all[@]}")
+        [ -z "$librdkafka" ] || suites=(scenario broker)
+    fi
     need_packages build test
+    [ -z "$librdkafka" ] || use_new_librdkafka "${suites[@]}"
     trap test_cleanup EXIT
     for suite in "${suites[@]}"; do
         case $suite in
