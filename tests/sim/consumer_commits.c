@@ -1,0 +1,256 @@
+/*
+ * What commits say, and what the next owner makes of it: refused commits, metadata that is too large, maps that are cut
+ * short, handed on, or foreign with holes below their witness. One process after the other, few faults, exact counts.
+ */
+#include "actors/consumer.h"
+#include "tests/sim/consumer_own.h"
+#include "tests/support/test.h"
+#include <string.h>
+#include <weir/log.h>
+
+#define SECOND WEIR_WORLD_SECOND
+
+static struct weir_own own;
+static unsigned runs_of_first;      /* runs of the message at offset 0 */
+static int64_t out_below;           /* what lies below is given out, for good; -1: nothing */
+static uint64_t retry_first_for_ms; /* the first message asks for a retry so much later; 0: no */
+
+static enum weir_outcome on_message(struct weir_message *message, void *user)
+{
+    uint64_t run;
+    int64_t offset = weir_message_offset(message);
+    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), offset,
+                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    runs_of_first += offset == 0;
+    if (offset < out_below) {
+        weir_message_later(message);
+        return WEIR_LATER;
+    }
+    bool retry = offset == 0 && retry_first_for_ms > 0;
+    weir_world_end(user, run, retry ? WEIR_RETRY : WEIR_ACK);
+    return retry ? weir_retry_after(message, retry_first_for_ms, "not now") : WEIR_ACK;
+}
+
+static struct weir_world *make_with(const char *const *options, unsigned messages, bool floor_unchecked)
+{
+    weir_log_set(NULL, NULL, 0);
+    own = (struct weir_own){on_message, options};
+    runs_of_first = 0;
+    retry_first_for_ms = 0;
+    out_below = -1;
+    return weir_world_create(&(struct weir_world_settings){.seed = 7,
+                                                           .partitions = 1,
+                                                           .keys = 1000,
+                                                           .null_keys = 1000,
+                                                           .messages = messages,
+                                                           .floor_unchecked = floor_unchecked,
+                                                           .driver = &weir_own_driver,
+                                                           .driver_data = &own});
+}
+
+static struct weir_world *make(const char *const *options, unsigned messages)
+{
+    return make_with(options, messages, false);
+}
+
+static void close_world(struct weir_world *world)
+{
+    bool closed = weir_world_close(world, 60 * SECOND);
+    struct weir_world_verdict verdict = weir_world_verdict(world);
+    cr_assert(verdict.ok, "%s", verdict.text);
+    cr_assert(closed);
+    weir_world_destroy(world);
+}
+
+static struct weir_kafka_offset committed(struct weir_world *world)
+{
+    return weir_fake_committed(weir_world_cluster(world), "group", "orders", 0);
+}
+
+static void append(struct weir_world *world, unsigned count)
+{
+    while (count-- > 0)
+        weir_world_append(world, "orders", 0, -1);
+}
+
+/* ---- refused ---- */
+
+Test(commits, say_again_what_a_refused_one_would_have_said)
+{
+    struct weir_world *world = make(NULL, 0);
+    struct weir_world_process *process = weir_world_start(world);
+    weir_world_run(world, 5 * SECOND); /* the position that the policy chose is committed */
+    weir_fake_fail(weir_world_kafka(process), WEIR_FAKE_COMMIT, WEIR_KAFKA_RETRIABLE, 1, false);
+    append(world, 20);
+    weir_world_run(world, 60 * SECOND);
+    cr_assert_eq(committed(world).offset, 20);
+    close_world(world);
+}
+
+Test(commits, that_are_refused_let_nothing_run_at_most_once)
+{
+    static const char *const options[] = {"weir.delivery", "at-most-once", NULL};
+    struct weir_world *world = make_with(options, 0, true);
+    struct weir_world_process *process = weir_world_start(world);
+    weir_world_run(world, 5 * SECOND);
+    weir_fake_fail(weir_world_kafka(process), WEIR_FAKE_COMMIT, WEIR_KAFKA_RETRIABLE, 1000000, false);
+    append(world, 20);
+    weir_world_run(world, 30 * SECOND);
+    cr_assert_eq(weir_world_tally(world)->runs, 0, "%llu runs", (unsigned long long)weir_world_tally(world)->runs);
+    weir_fake_fail(weir_world_kafka(process), WEIR_FAKE_COMMIT, WEIR_KAFKA_NONE, 0, false);
+    cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
+    close_world(world);
+}
+
+Test(commits, move_the_floor_where_the_broker_takes_no_metadata)
+{
+    struct weir_world *world = make(NULL, 0);
+    weir_fake_settings(weir_world_cluster(world))->offset_metadata_bytes_max = 8;
+    weir_world_start(world);
+    weir_world_run(world, 5 * SECOND);
+    append(world, 5);
+    weir_world_run(world, 10 * SECOND);
+    cr_assert_eq(committed(world).offset, 5);
+    out_below = 11;
+    append(world, 5);
+    weir_world_run(world, 10 * SECOND);
+    append(world, 20); /* 5 to 10 are out, 11 and more are finished: there is a map now, of which no byte is taken */
+    weir_world_run(world, 60 * SECOND);
+    cr_assert_eq(committed(world).offset, 5);
+    uint64_t refused = weir_fake_counts(weir_world_cluster(world))->commits_refused;
+    cr_assert_gt(refused, 0, "the broker was not asked to take a map");
+    for (unsigned round = 0; round < 10; round++) {
+        append(world, 1);
+        weir_world_run(world, 10 * SECOND);
+    }
+    refused = weir_fake_counts(weir_world_cluster(world))->commits_refused - refused;
+    cr_assert_lt(refused, 8, "the same map was sent %llu times more", (unsigned long long)refused);
+    weir_world_destroy(world);
+}
+
+/* ---- maps, from one process to the next ---- */
+
+/* Process after process dies with `out` messages out; then the next one takes over. */
+static void crash_and_start(struct weir_world *world, struct weir_world_process **process, int64_t out)
+{
+    weir_world_crash(*process);
+    out_below = out;
+    *process = weir_world_start(world);
+    weir_world_run(world, 20 * SECOND);
+}
+
+Test(commits, of_the_next_owner_tell_again_what_it_was_told)
+{
+    struct weir_world *world = make(NULL, 100);
+    out_below = 1;
+    struct weir_world_process *process = weir_world_start(world);
+    weir_world_run(world, 5 * SECOND);
+    crash_and_start(world, &process, 1);
+    append(world, 1); /* so that the second one commits a map of its own making */
+    weir_world_run(world, 20 * SECOND);
+    crash_and_start(world, &process, -1);
+    cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
+    cr_assert_eq(weir_world_tally(world)->duplicates, 0, "%llu messages ran again, though they had finished",
+                 (unsigned long long)weir_world_tally(world)->duplicates);
+    cr_assert_eq(runs_of_first, 3);
+    close_world(world);
+}
+
+Test(commits, of_an_owner_with_a_smaller_window_claim_no_more_than_they_list)
+{
+    static const char *const small[] = {"weir.window.messages.max", "3", "weir.held.messages.max", "3", NULL};
+    struct weir_world *world = make(NULL, 40);
+    out_below = 12;
+    struct weir_world_process *process = weir_world_start(world);
+    weir_world_run(world, 5 * SECOND);
+    cr_assert_eq(weir_world_tally(world)->finished, 40 - 12);
+    own.options = small;
+    crash_and_start(world, &process, 12);
+    cr_assert_eq(committed(world).offset, 0);
+    own.options = NULL;
+    crash_and_start(world, &process, -1);
+    cr_assert(weir_world_run_until_finished(world, 60 * SECOND), "a message was taken for finished that was not");
+    close_world(world);
+}
+
+Test(commits, tell_of_the_attempts_that_messages_have_behind_them)
+{
+    static const char *const options[] = {"weir.retry.attempts.max", "4", NULL};
+    struct weir_world *world = make(options, 10);
+    retry_first_for_ms = 10000;
+    struct weir_world_process *process = weir_world_start(world);
+    weir_world_run(world, 15 * SECOND);
+    cr_assert_eq(runs_of_first, 2);
+    append(world, 1); /* so that there is something to commit after the second attempt */
+    weir_world_run(world, 4 * SECOND);
+    weir_world_crash(process);
+    weir_world_start(world);
+    cr_assert(weir_world_run_until_finished(world, 300 * SECOND));
+    cr_assert_eq(weir_world_tally(world)->letters, 1);
+    cr_assert_eq(runs_of_first, 4, "%u runs", runs_of_first);
+    close_world(world);
+}
+
+/* More than the partition actor looks at for one commit: 33,000 messages are out, and some behind finished ones. */
+Test(commits, of_more_messages_than_are_looked_at_claim_nothing_of_the_others)
+{
+    static const char *const options[] = {"weir.window.messages.max",
+                                          "40000",
+                                          "weir.window.bytes.max",
+                                          "64M",
+                                          "weir.memory.bytes.max",
+                                          "256M",
+                                          "weir.pull.messages.max",
+                                          "256",
+                                          "weir.held.messages.max",
+                                          "20000",
+                                          NULL};
+    struct weir_world *world = make(options, 33020);
+    out_below = 33000;
+    struct weir_world_process *process = weir_world_start(world);
+    weir_world_run(world, 60 * SECOND);
+    cr_assert_eq(weir_world_tally(world)->finished, 20);
+    crash_and_start(world, &process, -1);
+    cr_assert(weir_world_run_until_finished(world, 60 * SECOND), "messages were taken for finished that were not");
+    close_world(world);
+}
+
+/* A map of another log, where 3 and 4 were holes below its witness at 8: in this log they are messages. */
+Test(commits, with_a_foreign_map_drop_nothing_before_its_witness)
+{
+    static const struct weir_map_offset unfinished[] = {{0, 0}, {1, 0}, {2, 0}, {5, 0}, {6, 0}, {7, 0}};
+    static const struct weir_map_witness witness = {8, 4711};
+    static const struct weir_map_log log = {.leader_epoch = -1};
+    struct weir_world *world = make(NULL, 20);
+    char text[1000];
+    int64_t end;
+    cr_assert_gt(weir_map_encode(0, 12, unfinished, 6, &log, &witness, text, sizeof text, &end), 0);
+    weir_fake_set_committed(
+        weir_world_cluster(world), "group",
+        &(struct weir_kafka_offset){.topic = "orders", .offset = 0, .metadata = text, .metadata_size = strlen(text)});
+    weir_world_start(world);
+    bool finished = weir_world_run_until_finished(world, 60 * SECOND);
+    cr_assert(finished, "%llu of 20 messages are over", (unsigned long long)weir_world_tally(world)->over);
+    close_world(world);
+}
+
+/* ---- positions ---- */
+
+Test(commits, that_have_fallen_out_of_the_log_are_followed_by_the_policy)
+{
+    static const char *const options[] = {"weir.window.messages.max", "10", NULL};
+    struct weir_world *world = make(options, 100);
+    weir_fake_settings(weir_world_cluster(world))->queued_messages_max = 5;
+    weir_fake_settings(weir_world_cluster(world))->fetch_messages_max = 5;
+    out_below = 10;
+    struct weir_world_process *process = weir_world_start(world);
+    weir_world_run(world, 5 * SECOND);
+    weir_world_truncate(world, "orders", 0, 90);
+    crash_and_start(world, &process, -1);
+    cr_assert_gt(weir_fake_counts(weir_world_cluster(world))->out_of_range, 0);
+    cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
+    cr_assert_eq(weir_world_tally(world)->finished, 10);
+    weir_world_run(world, 10 * SECOND);
+    cr_assert_eq(committed(world).offset, 100);
+    close_world(world);
+}

@@ -1,0 +1,157 @@
+/*
+ * What must neither be counted twice nor passed over: holes at the end of the log, the bound on held messages, attempts
+ * of an overloaded handler, the price of a dead letter; and that a gate, once open, is made use of. One process each.
+ */
+#include "actors/consumer.h"
+#include "tests/sim/consumer_own.h"
+#include "tests/support/test.h"
+#include <weir/log.h>
+
+#define SECOND WEIR_WORLD_SECOND
+
+static struct weir_own own;
+static enum weir_outcome answer;    /* of runs up to attempt `answer_runs` */
+static unsigned answer_runs, asked; /* of a message; by all */
+static uint64_t delay_ms;           /* 0: as the options have it */
+
+static enum weir_outcome on_message(struct weir_message *message, void *user)
+{
+    uint64_t run;
+    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
+                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    enum weir_outcome outcome = asked < answer_runs ? answer : WEIR_ACK;
+    asked++;
+    weir_world_end(user, run, outcome);
+    return outcome == WEIR_RETRY && delay_ms > 0 ? weir_retry_after(message, delay_ms, "not now") : outcome;
+}
+
+static struct weir_world *make(const char *const *options, unsigned messages, enum weir_outcome outcome, unsigned runs)
+{
+    weir_log_set(NULL, NULL, 0);
+    own = (struct weir_own){on_message, options};
+    answer = outcome;
+    answer_runs = runs;
+    asked = 0;
+    delay_ms = 0;
+    return weir_world_create(&(struct weir_world_settings){.seed = 11,
+                                                           .partitions = 1,
+                                                           .null_keys = 1000,
+                                                           .messages = messages,
+                                                           .driver = &weir_own_driver,
+                                                           .driver_data = &own});
+}
+
+static void close_world(struct weir_world *world)
+{
+    bool closed = weir_world_close(world, 60 * SECOND);
+    struct weir_world_verdict verdict = weir_world_verdict(world);
+    cr_assert(verdict.ok, "%s", verdict.text);
+    cr_assert(closed);
+    weir_world_destroy(world);
+}
+
+Test(counts, what_comes_behind_a_hole_at_the_end_of_the_log_is_not_passed_over)
+{
+    struct weir_world *world = make(NULL, 10, WEIR_ACK, 0);
+    weir_fake_append_hole(weir_world_cluster(world), "orders", 0, 3);
+    weir_world_start(world);
+    weir_world_run(world, 10 * SECOND);
+    cr_assert_eq(weir_fake_committed(weir_world_cluster(world), "group", "orders", 0).offset, 13);
+    for (unsigned count = 0; count < 3; count++)
+        weir_world_append(world, "orders", 0, -1);
+    cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
+    cr_assert_eq(weir_world_tally(world)->runs, 13);
+    close_world(world);
+}
+
+Test(counts, held_messages_close_the_intake_at_their_bound)
+{
+    static const char *const options[] = {"weir.held.messages.max",
+                                          "5",
+                                          "weir.held.policy",
+                                          "wait",
+                                          "weir.pull.messages.max",
+                                          "1",
+                                          "weir.window.messages.max",
+                                          "200",
+                                          NULL};
+    struct weir_world *world = make(options, 200, WEIR_RETRY, 200);
+    delay_ms = 3600 * 1000;
+    weir_world_start(world);
+    weir_world_run(world, 60 * SECOND);
+    uint64_t runs = weir_world_tally(world)->runs; /* a few are on their way while the first come back */
+    cr_assert_geq(runs, 5);
+    cr_assert_lt(runs, 50, "%llu messages are held", (unsigned long long)runs);
+    answer_runs = 0;
+    cr_assert(weir_world_run_until_finished(world, 3 * 3600 * SECOND));
+    close_world(world);
+}
+
+Test(counts, an_overloaded_handler_costs_a_message_no_attempt)
+{
+    static const char *const options[] = {"weir.retry.attempts.max", "3", NULL};
+    struct weir_world *world = make(options, 4, WEIR_OVERLOADED, 40);
+    weir_world_start(world);
+    cr_assert(weir_world_run_until_finished(world, 3600 * SECOND));
+    cr_assert_eq(weir_world_tally(world)->letters, 0);
+    cr_assert_eq(weir_world_tally(world)->runs, 44);
+    close_world(world);
+}
+
+Test(counts, a_dead_letter_is_paid_for_once_however_often_it_is_refused)
+{
+    static const char *const options[] = {"weir.dlq.budget.burst",
+                                          "1",
+                                          "weir.dlq.budget.percent",
+                                          "0",
+                                          "weir.dlq.budget.per.minute",
+                                          "1",
+                                          "weir.dlq.retry.ms",
+                                          "1000",
+                                          NULL};
+    struct weir_world *world = make(options, 1, WEIR_DEAD, 1);
+    struct weir_world_process *process = weir_world_start(world);
+    weir_fake_fail(weir_world_kafka(process), WEIR_FAKE_PRODUCE, WEIR_KAFKA_RETRIABLE, 4, false);
+    cr_assert(weir_world_run_until_finished(world, 30 * SECOND));
+    cr_assert_eq(weir_world_tally(world)->letters, 1);
+    close_world(world);
+}
+
+/* ---- the gate ---- */
+
+/* How long the partition stood open at most, with messages in the log and none pulled. */
+static uint64_t longest_idle_ns(struct weir_world *world, uint64_t duration_ns)
+{
+    struct weir_simulation *simulation = weir_world_simulation(world);
+    uint64_t end_ns = weir_simulation_now_ns(simulation) + duration_ns, since_ns = end_ns, longest_ns = 0;
+    int64_t stands = -1;
+    while (weir_simulation_now_ns(simulation) < end_ns) {
+        weir_simulation_step(simulation);
+        uint64_t now_ns = weir_simulation_now_ns(simulation);
+        struct weir_partition *partition = weir_consumer_find(weir_own_consumer(), "orders", 0);
+        bool waits = partition && partition->gate == WEIR_GATE_OPEN &&
+                     partition->tracker.next < weir_fake_log_end(weir_world_cluster(world), "orders", 0);
+        if (!waits || partition->tracker.next != stands)
+            since_ns = now_ns;
+        stands = waits ? partition->tracker.next : -1;
+        if (now_ns - since_ns > longest_ns)
+            longest_ns = now_ns - since_ns;
+    }
+    return longest_ns;
+}
+
+Test(gate, is_made_use_of_at_once_when_it_opens)
+{
+    struct weir_world *world = make(NULL, 50, WEIR_ACK, 0);
+    weir_world_start(world);
+    uint64_t rebalances = 0;
+    for (unsigned round = 0; round < 20; round++) {
+        weir_fake_group_rebalance(weir_world_cluster(world), "group");
+        weir_world_produce_during(world, 3 * SECOND, 300);
+        uint64_t idle_ns = longest_idle_ns(world, 4 * SECOND);
+        cr_assert_lt(idle_ns, SECOND / 5, "round %u: %llu ms", round, (unsigned long long)(idle_ns / 1000000));
+        rebalances = weir_fake_counts(weir_world_cluster(world))->rebalances;
+    }
+    cr_assert_geq(rebalances, 20);
+    close_world(world);
+}
