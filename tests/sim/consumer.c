@@ -41,7 +41,7 @@ struct plan {
 
 /* What a run of seeds has done, so that a test can tell that it tested something. */
 struct sum {
-    uint64_t checked, runs, duplicates, disturbances, letters, hash;
+    uint64_t checked, runs, duplicates, disturbances, letters, audits, hash;
 };
 
 static void run_seed(const struct plan *plan, uint64_t seed, struct sum *sum)
@@ -68,6 +68,7 @@ static void run_seed(const struct plan *plan, uint64_t seed, struct sum *sum)
     sum->duplicates += tally->duplicates;
     sum->disturbances += tally->disturbances;
     sum->letters += tally->letters;
+    sum->audits += tally->audits;
     sum->hash = sum->hash * 31 + weir_world_hash(world);
     weir_world_destroy(world);
 }
@@ -86,9 +87,13 @@ static struct sum run(const struct plan *plan, unsigned seeds)
     cr_assert_gt(sum.checked, 0);
     cr_assert(plan->unfinished_is_fine || sum.runs >= sum.checked);
     cr_assert_gt(sum.runs, 0);
-    fprintf(stderr, "%s: %u seeds, %llu messages, %llu runs, %llu dead letters, %llu duplicates, %llu disturbances\n",
-            plan->name, weir_test_scaled(seeds), (unsigned long long)sum.checked, (unsigned long long)sum.runs,
-            (unsigned long long)sum.letters, (unsigned long long)sum.duplicates, (unsigned long long)sum.disturbances);
+    cr_assert_gt(sum.audits, sum.checked, "the insides were hardly looked at");
+    fprintf(
+        stderr,
+        "%s: %u seeds, %llu messages, %llu runs, %llu dead letters, %llu duplicates, %llu disturbances, %llu audits\n",
+        plan->name, weir_test_scaled(seeds), (unsigned long long)sum.checked, (unsigned long long)sum.runs,
+        (unsigned long long)sum.letters, (unsigned long long)sum.duplicates, (unsigned long long)sum.disturbances,
+        (unsigned long long)sum.audits);
     return sum;
 }
 

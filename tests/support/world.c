@@ -146,6 +146,20 @@ static void fill_in(struct weir_world_settings *settings)
         settings->later_ns_max = 50 * MS;
 }
 
+/* After every step. */
+static void observe(void *argument)
+{
+    struct weir_world *world = argument;
+    char text[256];
+    weir_world_ledger_observe(world);
+    for (size_t i = 0; i < world->process_count && world->settings.driver->audit; i++) {
+        struct weir_world_process *process = world->processes[i];
+        if (process->consumer && !process->crashed && !process->destroyed &&
+            !world->settings.driver->audit(process->audit, process->consumer, text, sizeof text))
+            weir_world_violate(world, "process %u: %s", process->number, text);
+    }
+}
+
 struct weir_world *weir_world_create(const struct weir_world_settings *settings)
 {
     struct weir_world *world = weir_world_allocate(sizeof *world);
@@ -157,7 +171,7 @@ struct weir_world *weir_world_create(const struct weir_world_settings *settings)
     world->cluster = weir_fake_create(world->simulation, "world-1", settings->cluster);
     weir_fake_set_faults(world->cluster, &settings->faults);
     make_topics(world);
-    weir_simulation_observe(world->simulation, weir_world_ledger_observe, world);
+    weir_simulation_observe(world->simulation, observe, world);
     weir_world_produce(world, settings->messages);
     return world;
 }
@@ -182,6 +196,7 @@ void weir_world_destroy(struct weir_world *world)
         struct weir_world_process *process = world->processes[i];
         if (!process->destroyed && !process->crashed)
             process_bury(process);
+        free(process->audit);
         free(process);
     }
     weir_fake_destroy(world->cluster);
@@ -222,6 +237,7 @@ struct weir_world_process *weir_world_start_as(struct weir_world *world, unsigne
         return NULL;
     struct weir_world_process *process = weir_world_allocate(sizeof *process);
     process->world = world;
+    process->audit = weir_world_allocate(sizeof *process->audit);
     process->number = (unsigned)world->process_count;
     process->instance = instance;
     char name[64] = "";

@@ -19,7 +19,8 @@
  *   - if it never ran before: every lower message of its key is over, that is acked, skipped or dead-lettered;
  *   - within one assignment: it is not below what its key has run, and what has finished does not run again.
  * Checked after every step of the simulation
- *   - what the group has committed is not above the lowest message that is not over.
+ *   - what the group has committed is not above the lowest message that is not over;
+ *   - all that must hold inside the consumers, see audit.h.
  * Checked in the end
  *   - no message is lost: it is over, or a later consumer would get it: at or above the committed offset, and not
  *     finished by the map in its metadata;
@@ -35,6 +36,7 @@
 
 #include "actors/kafka_fake/kafka_fake.h"
 #include "runtime/simulation.h"
+#include "tests/support/audit.h"
 #include <weir/message.h>
 
 #define WEIR_WORLD_PROCESSES_MAX 64
@@ -54,6 +56,8 @@ struct weir_world_driver {
     void (*abandon)(void *consumer); /* crashed: only free memory, call nobody. May be NULL */
     /* Does the metadata of a commit say that `offset`, at or above the committed one, is finished? NULL: never. */
     bool (*map_has_finished)(const struct weir_kafka_offset *committed, int64_t offset);
+    /* Does all hold that must between two steps? See audit.h. NULL: not asked. */
+    bool (*audit)(struct weir_audit *audit, void *consumer, char *text, size_t text_size);
 };
 
 /* The consumer itself. Its driver_data: option names and values, ended by NULL, or NULL. */
@@ -155,6 +159,7 @@ struct weir_world_tally {
     uint64_t produced, finished, letters, over; /* messages; over: finished or dead-lettered */
     uint64_t runs, duplicates;                  /* duplicates: ends with ack or skip beyond a message's first */
     uint64_t crashes, disturbances;
+    uint64_t audits;             /* partitions with work that were looked at in full */
     uint64_t overlaps_elsewhere; /* runs of a key while another process still ran it: fenced ones may */
 };
 
@@ -165,7 +170,7 @@ struct weir_world_verdict {
     char text[640];      /* the first, or what was checked */
 };
 
-const struct weir_world_tally *weir_world_tally(const struct weir_world *world);
+const struct weir_world_tally *weir_world_tally(struct weir_world *world);
 bool weir_world_is_finished(const struct weir_world *world); /* every message is over */
 /** All checks so far, with those of the end. */
 struct weir_world_verdict weir_world_verdict(struct weir_world *world);

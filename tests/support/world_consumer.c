@@ -123,6 +123,11 @@ static bool map_has_finished(const struct weir_kafka_offset *committed, int64_t 
     return finished;
 }
 
+static bool audit(struct weir_audit *audit, void *consumer, char *text, size_t text_size)
+{
+    return weir_audit_consumer(audit, consumer, text, text_size);
+}
+
 const struct weir_world_driver weir_world_consumer = {
     .create = consumer_create,
     .start = consumer_start,
@@ -130,4 +135,5 @@ const struct weir_world_driver weir_world_consumer = {
     .is_closed = consumer_is_closed,
     .destroy = consumer_destroy,
     .map_has_finished = map_has_finished,
+    .audit = audit,
 };

@@ -54,6 +54,7 @@ struct weir_world_process {
     struct weir_system *system;
     void *consumer;
     bool stopping, crashed, destroyed;
+    struct weir_audit *audit;
 };
 
 struct weir_world {

@@ -346,8 +346,11 @@ void weir_world_ledger_observe(void *argument)
 
 /* ---- verdicts ---- */
 
-const struct weir_world_tally *weir_world_tally(const struct weir_world *world)
+const struct weir_world_tally *weir_world_tally(struct weir_world *world)
 {
+    world->tally.audits = 0;
+    for (size_t i = 0; i < world->process_count; i++)
+        world->tally.audits += world->processes[i]->audit->walked;
     return &world->tally;
 }
 

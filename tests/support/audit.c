@@ -1,0 +1,255 @@
+/*
+ * See audit.h. Each check returns NULL, or a constant text that says what does not hold.
+ */
+#include "tests/support/audit.h"
+#include "actors/consumer.h"
+#include "runtime/check.h"
+#include <stdio.h>
+#include <string.h>
+
+#define WAKE_IDLE 0 /* as in runtime/worker.c */
+
+#define HOLDS(condition, what) \
+    do {                       \
+        if (!(condition))      \
+            return what;       \
+    } while (0)
+
+/* ---- sums ---- */
+
+static const char *check_gate(const struct weir_consumer *consumer, const struct weir_partition *partition)
+{
+    uint32_t gate = atomic_load_explicit(&partition->gate, memory_order_relaxed);
+    HOLDS(gate != WEIR_GATE_PULLING, "a pull goes on between two steps");
+    HOLDS(gate == WEIR_GATE_CLOSED || consumer->control.phase == WEIR_PHASE_NONE,
+          "a gate is open while a rebalance event is open");
+    HOLDS(gate == WEIR_GATE_CLOSED || partition->control.state == WEIR_CONTROL_OPEN,
+          "a gate is open that control does not call open");
+    return NULL;
+}
+
+static const char *check_sums(const struct weir_consumer *consumer, const struct weir_partition *partition)
+{
+    const struct weir_tracker *tracker = &partition->tracker;
+    HOLDS(tracker->count <= consumer->options->window_messages_max, "more in flight than the window");
+    HOLDS(partition->state != WEIR_PARTITION_ENDED || tracker->count == 0, "something is tracked without an epoch");
+    HOLDS(partition->held_dying <= partition->held, "more held by dying keys than held");
+    HOLDS(partition->key_count >= partition->out_count, "more keys are out than there are");
+    bool empty = tracker->count == 0 && partition->stragglers == 0 && partition->orphans == 0;
+    HOLDS(!empty || partition->charged_bytes == 0, "bytes are charged for nothing");
+    HOLDS(!empty || partition->key_count == 0, "a key actor without a message");
+    HOLDS(!empty || partition->keys.count == 0, "the table has keys without a message");
+    HOLDS(tracker->count == 0 || partition->state == WEIR_PARTITION_DRAINING || partition->charged_bytes > 0,
+          "messages in flight, and no byte charged");
+    return check_gate(consumer, partition);
+}
+
+/* ---- the tracker ---- */
+
+static const char *check_tracker(const struct weir_partition *partition)
+{
+    const struct weir_tracker *tracker = &partition->tracker;
+    const struct weir_message *before = NULL;
+    uint64_t count = 0;
+    for (const struct weir_message *message = tracker->head; message; before = message, message = message->after) {
+        HOLDS(message->before == before, "the tracker's links disagree");
+        HOLDS(!before || before->offset < message->offset, "the tracker's offsets do not ascend");
+        HOLDS(message->epoch == partition->epoch, "the tracker holds a message of another epoch");
+        HOLDS(message->witness_offset < 0 || (message->witness_offset > message->offset &&
+                                              (!message->after || message->witness_offset < message->after->offset)),
+              "a witness does not lie between its message and the next");
+        count++;
+    }
+    HOLDS(before == tracker->tail && count == tracker->count, "the tracker's count or tail is wrong");
+    HOLDS(!tracker->tail || tracker->tail->offset < tracker->next, "the tracker has an offset beyond its next");
+    return NULL;
+}
+
+/* ---- keys ---- */
+
+static bool is_current(const struct weir_partition *partition, const struct weir_message *message)
+{
+    return partition->state != WEIR_PARTITION_ENDED && message->epoch == partition->epoch;
+}
+
+static const char *check_place(const struct weir_partition *partition, const struct weir_key *key)
+{
+    bool active = partition->state == WEIR_PARTITION_ACTIVE && is_current(partition, key->first);
+    switch ((enum weir_key_state)key->state) {
+    case WEIR_KEY_OUT:
+        HOLDS(key->run_count > 0 && key->run_count <= key->count, "a run is longer than its key's queue");
+        return NULL;
+    case WEIR_KEY_WAITING:
+        HOLDS(!active || key->timer.armed, "a key waits without a timer");
+        HOLDS(key->held, "a key waits and is not held");
+        return NULL;
+    case WEIR_KEY_DYING:
+        HOLDS(!active || key->timer.armed || key->first->dlq_in_flight, "a key dies, and no letter is on its way");
+        HOLDS(key->held, "a key dies and is not held");
+        return NULL;
+    case WEIR_KEY_LATER:
+        HOLDS(weir_message_later_state(key->first) != WEIR_LATER_IDLE, "a key waits for an answer nobody can give");
+        return NULL;
+    case WEIR_KEY_PARKED:
+        return NULL;
+    default:
+        return "a key that is nowhere";
+    }
+}
+
+static const char *check_queue(const struct weir_key *key)
+{
+    const struct weir_message *message = key->first;
+    for (uint32_t left = key->count; left > 0; left--, message = message->next) {
+        HOLDS(message != NULL && message->owner == key, "a key's queue and its count disagree");
+        HOLDS(left > 1 || message == key->last, "a key's queue does not end with its last message");
+        HOLDS(left == 1 || message->epoch != message->next->epoch || message->offset < message->next->offset,
+              "a key's queue is not in offset order");
+    }
+    return NULL;
+}
+
+static const char *check_key(const struct weir_partition *partition, const struct weir_key *key)
+{
+    HOLDS(key->partition == partition && key->count > 0 && key->first, "a key of another partition, or an empty one");
+    const char *wrong = check_place(partition, key);
+    return wrong ? wrong : check_queue(key);
+}
+
+static const char *check_keys(const struct weir_partition *partition)
+{
+    uint64_t out = 0;
+    for (const struct weir_message *message = partition->tracker.head; message; message = message->after) {
+        const struct weir_key *key = message->owner;
+        HOLDS(key || message->unfinished_only, "a tracked message is in no key's queue");
+        if (!key || key->first != message)
+            continue;
+        const char *wrong = check_key(partition, key);
+        if (wrong)
+            return wrong;
+        out += key->state == WEIR_KEY_OUT;
+    }
+    HOLDS(partition->stragglers > 0 || out == partition->out_count, "the number of keys out is wrong");
+    return NULL;
+}
+
+/* ---- the table and the lists ---- */
+
+static const char *check_bucket(const struct weir_key_table *table, uint32_t index, uint32_t *count)
+{
+    for (const struct weir_key *key = table->buckets[index]; key; key = key->table_next) {
+        HOLDS(key->in_table && key->by_bytes && key->count > 0, "the table has a key that is empty or not of it");
+        const struct weir_message *last = key->last;
+        HOLDS(key->hash == weir_key_hash(last->key, last->key_size), "the table has a key under other bytes");
+        HOLDS((key->hash & (table->bucket_count - 1)) == index, "the table has a key in another bucket");
+        HOLDS(weir_key_table_find(table, key->hash, last->key, last->key_size) == key, "two keys have the same bytes");
+        ++*count;
+    }
+    return NULL;
+}
+
+static const char *check_table(const struct weir_partition *partition)
+{
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < partition->keys.bucket_count; index++) {
+        const char *wrong = check_bucket(&partition->keys, index, &count);
+        if (wrong)
+            return wrong;
+    }
+    HOLDS(count == partition->keys.count, "the table's count is wrong");
+    return NULL;
+}
+
+static const char *check_list(const struct weir_key_list *list, enum weir_key_state state, uint64_t *held)
+{
+    const struct weir_key *before = NULL;
+    uint32_t count = 0;
+    for (const struct weir_key *key = list->first; key; before = key, key = key->list_after) {
+        HOLDS(key->state == state, "a list has a key of another state");
+        HOLDS(key->list_before == before, "a list's links disagree");
+        *held += key->held ? key->count : 0;
+        count++;
+    }
+    HOLDS(count == list->count && before == list->last, "a list's count or end is wrong");
+    return NULL;
+}
+
+static const char *check_lists(const struct weir_partition *partition)
+{
+    uint64_t none = 0, dying = 0, waiting = 0;
+    const char *wrong = check_list(&partition->parked, WEIR_KEY_PARKED, &none);
+    if (!wrong)
+        wrong = check_list(&partition->later, WEIR_KEY_LATER, &none);
+    if (!wrong)
+        wrong = check_list(&partition->dying, WEIR_KEY_DYING, &dying);
+    for (size_t bucket = 0; bucket < WEIR_ATTEMPT_BUCKETS && !wrong; bucket++)
+        wrong = check_list(&partition->waiting[bucket], WEIR_KEY_WAITING, &waiting);
+    if (wrong)
+        return wrong;
+    HOLDS(none == 0, "a parked or given out key is held");
+    HOLDS(dying == partition->held_dying, "the number held by dying keys is wrong");
+    HOLDS(dying + waiting == partition->held, "the number held is wrong");
+    return NULL;
+}
+
+/* ---- the whole ---- */
+
+static const char *check_floor(struct weir_audit *audit, size_t index, const struct weir_partition *partition)
+{
+    if (partition->state == WEIR_PARTITION_ENDED)
+        return NULL;
+    int64_t floor = weir_tracker_floor(&partition->tracker);
+    if (audit->seen[index].partition == partition && audit->seen[index].epoch == partition->epoch)
+        HOLDS(floor >= audit->seen[index].floor, "the floor went back");
+    audit->seen[index].partition = partition;
+    audit->seen[index].epoch = partition->epoch;
+    audit->seen[index].floor = floor;
+    return NULL;
+}
+
+static const char *check_walk(struct weir_audit *audit, const struct weir_partition *partition)
+{
+    audit->walked += partition->tracker.count > 0;
+    const char *wrong = check_tracker(partition);
+    if (!wrong)
+        wrong = check_keys(partition);
+    if (!wrong)
+        wrong = check_table(partition);
+    return wrong ? wrong : check_lists(partition);
+}
+
+static const char *check_partition(struct weir_audit *audit, const struct weir_consumer *consumer, size_t index,
+                                   const struct weir_partition *partition, bool in_full)
+{
+    const struct weir_resident *resident = &partition->resident;
+    HOLDS(weir_mailbox_is_empty(&resident->mailbox) || atomic_load(&resident->wake) != WAKE_IDLE,
+          "an actor has mail and sleeps");
+    const char *wrong = check_sums(consumer, partition);
+    if (!wrong)
+        wrong = check_floor(audit, index, partition);
+    if (!wrong && in_full)
+        wrong = check_walk(audit, partition);
+    return wrong;
+}
+
+bool weir_audit_consumer(struct weir_audit *audit, const struct weir_consumer *consumer, char *text, size_t text_size)
+{
+    size_t count = 0, index = 0;
+    for (const struct weir_partition *partition = atomic_load(&consumer->partitions); partition;
+         partition = partition->list_next)
+        count++;
+    WEIR_CHECK(count <= WEIR_AUDIT_PARTITIONS_MAX);
+    size_t walked = count > 0 ? audit->turn % count : 0;
+    audit->turn++;
+    for (const struct weir_partition *partition = atomic_load(&consumer->partitions); partition;
+         partition = partition->list_next, index++) {
+        /* new ones are put in front: count from the end, so that each keeps its place */
+        const char *wrong = check_partition(audit, consumer, count - 1 - index, partition, index == walked);
+        if (!wrong)
+            continue;
+        snprintf(text, text_size, "audit of %s/%d, epoch %llu: %s", partition->topic->name, (int)partition->number,
+                 (unsigned long long)partition->epoch, wrong);
+        return false;
+    }
+    return true;
+}
