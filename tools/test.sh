@@ -272,8 +272,10 @@ test_main() {
             librdkafka=${2:-} && shift
             [ "$librdkafka" = new ] || die "test: --librdkafka '$librdkafka': there is only new; without it, Debian's"
             ;;
-        unit | scenario | sim | install | examples | asan | tsan | valgrind | fuzz | broker) suites+=("$1") ;;
-        *) die "test: unknown suite '$1'; there are: ${test_suites_all[*]}" ;;
+        --minutes | --scenario | --seed) chaos_option "$1" "${2:-}" && shift ;;
+        --report) chaos_options+=(--report "$root/docs/chaos.md") ;;
+        unit | scenario | sim | install | examples | asan | tsan | valgrind | fuzz | broker | chaos) suites+=("$1") ;;
+        *) die "test: unknown suite '$1'; there are: ${test_suites_all[*]} chaos" ;;
         esac
         shift
     done

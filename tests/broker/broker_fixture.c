@@ -283,6 +283,23 @@ int64_t weir_broker_committed(const char *group, const char *topic, int32_t part
     return offset;
 }
 
+void weir_broker_committed_all(const char *group, const char *topic, int32_t count, int64_t *offsets)
+{
+    rd_kafka_t *kafka = reader(group);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(count);
+    for (int32_t partition = 0; partition < count; partition++)
+        rd_kafka_topic_partition_list_add(list, topic, partition);
+    rd_kafka_resp_err_t error = rd_kafka_committed(kafka, list, WEIR_BROKER_WAIT_MS);
+    cr_assert_eq(error, RD_KAFKA_RESP_ERR_NO_ERROR, "committed: %s", rd_kafka_err2str(error));
+    for (int32_t partition = 0; partition < count; partition++) {
+        const rd_kafka_topic_partition_t *found = &list->elems[partition];
+        cr_assert_eq(found->err, RD_KAFKA_RESP_ERR_NO_ERROR, "committed: %s", rd_kafka_err2str(found->err));
+        offsets[found->partition] = found->offset >= 0 ? found->offset : -1;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_destroy(kafka);
+}
+
 void weir_broker_commit(const char *group, const char *topic, int32_t partition, int64_t offset, const char *metadata)
 {
     rd_kafka_t *kafka = reader(group);

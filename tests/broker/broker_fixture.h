@@ -54,6 +54,8 @@ void weir_broker_watermarks(const char *topic, int32_t partition, int64_t *low, 
 /** What a group has committed: the offset, or -1, and its metadata cut to `metadata_size` ("" where none). */
 int64_t weir_broker_committed(const char *group, const char *topic, int32_t partition, char *metadata,
                               size_t metadata_size);
+/** The offsets of partitions 0 to count - 1, in one request; -1 where there is none. */
+void weir_broker_committed_all(const char *group, const char *topic, int32_t count, int64_t *offsets);
 /** Commit for a group that has no members. metadata: NULL for none. */
 void weir_broker_commit(const char *group, const char *topic, int32_t partition, int64_t offset, const char *metadata);
 

@@ -129,11 +129,12 @@ void weir_stage_check_strictly(const struct weir_stage *stage)
 
 int64_t weir_stage_committed(const struct weir_stage *stage)
 {
-    int64_t sum = 0;
-    for (int32_t partition = 0; partition < stage->partitions; partition++) {
-        int64_t offset = weir_broker_committed(stage->group.text, stage->topic.text, partition, NULL, 0);
-        sum += offset > 0 ? offset : 0;
-    }
+    int64_t sum = 0, *offsets = calloc((size_t)stage->partitions, sizeof *offsets);
+    cr_assert_not_null(offsets);
+    weir_broker_committed_all(stage->group.text, stage->topic.text, stage->partitions, offsets);
+    for (int32_t partition = 0; partition < stage->partitions; partition++)
+        sum += offsets[partition] > 0 ? offsets[partition] : 0;
+    free(offsets);
     return sum;
 }
 

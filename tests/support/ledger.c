@@ -139,7 +139,7 @@ bool weir_ledger_write(struct weir_ledger *ledger, const struct weir_ledger_reco
     clock_gettime(CLOCK_MONOTONIC, &now);
     struct weir_ledger_record whole = *record;
     whole.monotonic_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-    if (whole.kind != WEIR_LEDGER_GONE)
+    if (whole.kind != WEIR_LEDGER_GONE && whole.kind != WEIR_LEDGER_EVENT)
         whole.process = (uint32_t)getpid();
     memcpy(slot, &whole, offsetof(struct weir_ledger_record, sealed));
     __atomic_store_n(&slot->sealed, 1, __ATOMIC_RELEASE); /* pairs with the acquire of weir_ledger_at */
@@ -174,6 +174,12 @@ bool weir_ledger_letter(struct weir_ledger *ledger, const char *topic, int32_t p
 bool weir_ledger_gone(struct weir_ledger *ledger, uint32_t process)
 {
     struct weir_ledger_record record = {.kind = WEIR_LEDGER_GONE, .process = process};
+    return weir_ledger_write(ledger, &record);
+}
+
+bool weir_ledger_event(struct weir_ledger *ledger, enum weir_ledger_event what, uint32_t process)
+{
+    struct weir_ledger_record record = {.kind = WEIR_LEDGER_EVENT, .outcome = (uint16_t)what, .process = process};
     return weir_ledger_write(ledger, &record);
 }
 

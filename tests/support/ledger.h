@@ -9,9 +9,10 @@
  *   EMIT    a message was produced and the broker has acknowledged it: topic, partition, offset, key
  *   START   a run of the handler begins: written before it does anything
  *   END     that run is over, with its outcome: written before the outcome is given to Weir (before the handler
- * returns, or before weir_later_finish), for the key's next message may start at once LETTER  a dead letter was read
- * back, with the coordinates of its original GONE    a process has ended (written by the one who waited for it): its
- * open runs are over
+ *           returns, or before weir_later_finish), for the key's next message may start at once
+ *   LETTER  a dead letter was read back, with the coordinates of its original
+ *   GONE    a process has ended (written by the one who waited for it): its open runs are over
+ *   EVENT   something was done to a process or a broker, or a process has noticed that it lost partitions
  *
  * Verdicts hold for as many messages as they have checked, and fail when they have checked nothing, when a record did
  * not fit, or when a violation was found; `text` then says the first.
@@ -35,18 +36,32 @@ enum weir_ledger_kind {
     WEIR_LEDGER_END,
     WEIR_LEDGER_LETTER,
     WEIR_LEDGER_GONE,
+    WEIR_LEDGER_EVENT,
+};
+
+/* EVENT: what. Those of a process name it; those of brokers have process 0. */
+enum weir_ledger_event {
+    WEIR_EVENT_KILL = 1, /* about to be sent SIGKILL */
+    WEIR_EVENT_STOP,     /* about to be sent SIGSTOP */
+    WEIR_EVENT_CONTINUE, /* about to be sent SIGCONT */
+    WEIR_EVENT_LEAVE,    /* about to be sent SIGTERM */
+    WEIR_EVENT_LOST,     /* it was told that its partitions were taken away */
+    WEIR_EVENT_BROKER,   /* a broker was killed, stopped or continued */
+    WEIR_EVENT_OTHER,    /* another disturbance: an offset moved, a topic made anew */
+    WEIR_EVENT_WATCH,    /* from here on progress is expected while there is work */
+    WEIR_EVENT_UNWATCH,  /* from here on it is not */
 };
 
 struct weir_ledger_record {
     uint64_t topic_hash; /* weir_ledger_hash of the name */
     uint64_t key_hash;   /* weir_ledger_hash of the key's bytes; see weir_ledger_key_hash for null keys */
     int64_t offset;
-    uint64_t note;         /* the test's own: a sequence number, a checksum */
+    uint64_t note;         /* the test's own: a sequence number, a checksum; weir_subject's runs: the epoch */
     uint64_t monotonic_ns; /* filled in by the write; one clock for all processes */
-    uint32_t process;      /* filled in by the write: pid; GONE: that of the process that ended */
+    uint32_t process;      /* filled in by the write: pid; GONE, EVENT: that of the process it is about */
     int32_t partition;
     uint32_t attempt;       /* START, END */
-    uint16_t kind, outcome; /* enum weir_ledger_kind; END: enum weir_outcome */
+    uint16_t kind, outcome; /* enum weir_ledger_kind; END: enum weir_outcome; EVENT: enum weir_ledger_event */
     uint32_t unused;
     uint32_t sealed; /* filled in by the write, last */
 };
@@ -68,6 +83,7 @@ bool weir_ledger_emit(struct weir_ledger *ledger, const char *topic, int32_t par
                       size_t key_size, uint64_t note);
 bool weir_ledger_letter(struct weir_ledger *ledger, const char *topic, int32_t partition, int64_t offset);
 bool weir_ledger_gone(struct weir_ledger *ledger, uint32_t process);
+bool weir_ledger_event(struct weir_ledger *ledger, enum weir_ledger_event what, uint32_t process);
 
 /* START and END of a run, taken from the message. Inline, so that suites that link no consumer can use the rest. */
 static inline struct weir_ledger_record weir_ledger_of(enum weir_ledger_kind kind, const struct weir_message *message)

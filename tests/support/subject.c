@@ -1,5 +1,6 @@
 /* See subject.h. */
 #include "tests/support/subject.h"
+#include "actors/message.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +18,12 @@ static _Noreturn void broken(const char *what, const struct weir_error *error)
 
 static void end(struct weir_subject *subject, const struct weir_message *message, enum weir_outcome outcome)
 {
-    if (subject->ledger)
-        weir_ledger_end(subject->ledger, message, outcome);
+    if (subject->ledger) {
+        struct weir_ledger_record record = weir_ledger_of(WEIR_LEDGER_END, message);
+        record.outcome = (uint16_t)outcome;
+        record.note = message->epoch;
+        weir_ledger_write(subject->ledger, &record);
+    }
     atomic_fetch_add_explicit(&subject->ended, 1, memory_order_release);
 }
 
@@ -27,7 +32,7 @@ static enum weir_outcome handle(struct weir_message *message, void *user)
     struct weir_subject *subject = user;
     atomic_fetch_add_explicit(&subject->started, 1, memory_order_release);
     if (subject->ledger)
-        weir_ledger_start(subject->ledger, message, 0);
+        weir_ledger_start(subject->ledger, message, message->epoch);
     enum weir_outcome outcome = subject->rule ? subject->rule(subject, message) : WEIR_ACK;
     if (outcome != WEIR_LATER)
         end(subject, message, outcome);

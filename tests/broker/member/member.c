@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <weir/weir.h>
 
 enum { DAY_MS = 24 * 60 * 60 * 1000, SETTINGS_MAX = 128 };
@@ -33,6 +34,13 @@ static struct weir_member_mark *mark_of(const struct weir_message *message)
     return NULL;
 }
 
+static bool is_one_in(const _Atomic uint64_t *every, const struct weir_message *message, uint64_t salt)
+{
+    return weir_member_is_one_in(atomic_load_explicit(every, memory_order_relaxed), weir_message_partition(message),
+                                 weir_message_offset(message),
+                                 atomic_load_explicit(&board->seed, memory_order_relaxed) + salt);
+}
+
 /* Runs of one message follow each other, so load and store need no exchange. */
 static void count(_Atomic uint8_t *mark)
 {
@@ -46,8 +54,14 @@ static enum weir_outcome work(struct weir_subject *unused, struct weir_message *
     if (mark)
         count(&mark->runs);
     uint64_t sleep_us = atomic_load_explicit(&board->sleep_us, memory_order_relaxed);
+    if (is_one_in(&board->long_every, message, 1))
+        sleep_us = 1000 * atomic_load_explicit(&board->long_ms, memory_order_relaxed);
     if (sleep_us > 0)
         weir_test_sleep_us((unsigned)sleep_us);
+    if (is_one_in(&board->dead_every, message, 2))
+        return weir_dead(message, "dies by the test");
+    if (is_one_in(&board->poison_every, message, 3))
+        return weir_retry(message, "fails always");
     if (weir_message_offset(message) < atomic_load_explicit(&board->hold_below, memory_order_relaxed))
         return weir_retry_after(message, DAY_MS, "put off by the test");
     if (weir_member_fails(weir_message_partition(message), weir_message_offset(message), weir_message_attempt(message),
@@ -96,6 +110,19 @@ static void *share(int descriptor)
     if (memory == MAP_FAILED)
         fail("mmap");
     return memory;
+}
+
+/* The log, to standard error; a loss of partitions to the ledger too, for what runs on then may meet the next owner. */
+static void write_log(void *user, enum weir_log_level level, const char *text, const struct weir_log_field *fields,
+                      size_t field_count)
+{
+    char line[1024];
+    int size = snprintf(line, sizeof line, "%llu %c %s", (unsigned long long)now_ms(), "EWID"[level], text);
+    for (size_t index = 0; index < field_count && size > 0 && size < (int)sizeof line; index++)
+        size += snprintf(line + size, sizeof line - (size_t)size, " %s=%s", fields[index].name, fields[index].value);
+    fprintf(stderr, "%s\n", line);
+    if (subject.ledger && strncmp(text, "lost ", 5) == 0)
+        weir_ledger_event(subject.ledger, WEIR_EVENT_LOST, (uint32_t)getpid());
 }
 
 static void open_ledger(int descriptor)
@@ -148,8 +175,7 @@ int main(int argc, char **argv)
     subject.on_stats = show;
     subject.stops_on_signals = true;
     const char *log = getenv("WEIR_TEST_MEMBER_LOG");
-    if (log && strcmp(log, "debug") == 0)
-        weir_log_set(NULL, NULL, WEIR_LOG_DEBUG);
+    weir_log_set(write_log, NULL, log && strcmp(log, "debug") == 0 ? WEIR_LOG_DEBUG : WEIR_LOG_INFO);
     weir_subject_create(&subject, settings);
     atomic_store_explicit(&board->started, 1, memory_order_release);
     subject.closed_code = weir_consumer_run(subject.consumer, &subject.closed_error);

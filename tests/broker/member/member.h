@@ -23,6 +23,11 @@ struct weir_member_board {
     _Atomic uint64_t sleep_us;      /* how long a run takes */
     _Atomic uint64_t fails_percent; /* share of messages that fail at first, see weir_member_fails */
     _Atomic int64_t hold_below;     /* messages below this offset are put off for a day */
+    _Atomic uint64_t long_every;    /* one in so many messages takes long_ms; 0: none */
+    _Atomic uint64_t long_ms;
+    _Atomic uint64_t dead_every;   /* one in so many dies at its first run; 0: none */
+    _Atomic uint64_t poison_every; /* one in so many fails at every run; 0: none */
+    _Atomic uint64_t seed;         /* for which of them */
 
     /* written by the member */
     _Atomic uint64_t started;    /* 1: asked to join */
@@ -53,6 +58,17 @@ struct weir_member_marks {
     _Atomic uint32_t strangers; /* messages beyond these bounds */
     struct weir_member_mark marks[];
 };
+
+/* Is this message one of `every`, chosen by its coordinates? `salt` tells one choice from another. */
+static inline bool weir_member_is_one_in(uint64_t every, int32_t partition, int64_t offset, uint64_t salt)
+{
+    uint64_t mixed = ((uint64_t)offset * 1024 + (uint64_t)partition + 1) * 0x9e3779b97f4a7c15u + salt;
+    mixed ^= mixed >> 31;
+    mixed *= 0xbf58476d1ce4e5b9u;
+    mixed ^= mixed >> 29;
+    mixed *= 0x94d049bb133111ebu;
+    return every > 0 && (mixed >> 20) % every == 0;
+}
 
 /* Does this run fail? Of `percent` of the messages, chosen by their coordinates, the first run does, of a third of
  * these the second one too. */
