@@ -58,7 +58,8 @@ struct weir_key_list {
 void weir_key_list_append(struct weir_key_list *list, struct weir_key *key);
 void weir_key_list_remove(struct weir_key_list *list, struct weir_key *key);
 
-/* The keys of a partition by their bytes: chained hash, never by hash alone. */
+/* The keys of a partition by their bytes: chained hash, never by hash alone. A key without messages has no bytes: it is
+ * freed, and leaves the table, before anything is looked up again. */
 struct weir_key_table {
     struct weir_key **buckets;
     uint32_t bucket_count; /* a power of two */

@@ -62,8 +62,6 @@ static void truncate(struct weir_partition *partition, struct weir_key *key, uin
             message = message->next;
     }
     uint32_t rest = key->count - keep;
-    if (rest > 0 && keep == 0 && key->in_table)
-        weir_key_table_remove(&partition->keys, key);
     for (struct weir_message *next; rest > 0; rest--, message = next) {
         next = message->next;
         purge_message(partition, message);

@@ -99,9 +99,6 @@ static void ready(struct weir_partition *partition, struct weir_key *key)
 /* The first message of the key has its terminal outcome. */
 static void finish_first(struct weir_partition *partition, struct weir_key *key)
 {
-    bool by_bytes = key->by_bytes && key->count == 1;
-    if (by_bytes && key->in_table)
-        weir_key_table_remove(&partition->keys, key); /* its bytes go with the message */
     struct weir_message *message = weir_key_shift(key);
     weir_tracker_finish(&partition->tracker, message);
     partition->finished++;
@@ -250,7 +247,6 @@ void weir_partition_take_report(struct weir_partition *partition, struct weir_me
 
 static void wait_ms(struct weir_partition *partition, struct weir_key *key, uint64_t delay_ms)
 {
-    weir_message_renew(key->first);
     weir_partition_copy_out(partition, key->first); /* short of memory: it stays in its fetch response */
     enter_list(partition, key, WEIR_KEY_WAITING);
     weir_partition_hold(partition, key);
@@ -402,8 +398,6 @@ static bool is_stale(const struct weir_partition *partition, const struct weir_m
 
 void weir_partition_drop_first(struct weir_partition *partition, struct weir_key *key)
 {
-    if (key->count == 1 && key->in_table)
-        weir_key_table_remove(&partition->keys, key); /* its bytes go with the message */
     struct weir_message *message = weir_key_shift(key);
     weir_partition_count(partition, stale_dropped, 1);
     WEIR_CHECK(partition->stragglers > 0);
@@ -419,7 +413,6 @@ void weir_partition_drop_first(struct weir_partition *partition, struct weir_key
 /* Drop the message behind the first, which stays where its key is found: what comes of this key waits behind it. */
 static void drop_second(struct weir_partition *partition, struct weir_key *key)
 {
-    bool in_table = key->in_table;
     struct weir_message *first = weir_key_shift(key);
     weir_partition_drop_first(partition, key);
     first->next = key->first;
@@ -428,8 +421,6 @@ static void drop_second(struct weir_partition *partition, struct weir_key *key)
     if (!key->last)
         key->last = first;
     key->count++;
-    if (in_table && !key->in_table)
-        weir_key_table_insert(&partition->keys, key);
 }
 
 /* A run of an older epoch has come back: its results count no more. The key is READY. */
