@@ -85,8 +85,6 @@ static bool is_part(struct weir_control *control, struct weir_partition *partiti
                      state == WEIR_CONTROL_DRAIN;
     if (!has_epoch || partition->control.order == WEIR_ORDER_END || partition->control.order == WEIR_ORDER_NONE)
         return false;
-    if (control->lost && partition->control.in_event)
-        return false;
     bool dirty = atomic_exchange_explicit(&partition->dirty, false, memory_order_acq_rel);
     /* Without the lease nothing is finished, so nothing gets dirty: only a commit of what is known brings it back. */
     bool lease_holds = atomic_load_explicit(&control->consumer->lease_holds, memory_order_relaxed);
