@@ -32,11 +32,14 @@ static int try_client(rd_kafka_type_t type, const rd_kafka_conf_t *conf, struct 
 
 int weir_kafka_check_config(const struct weir_config *config, struct weir_error *error)
 {
+    int code = weir_rdkafka_check_version(rd_kafka_version() >> 8, config, error);
+    if (code)
+        return code;
     struct weir_kafka *kafka = weir_kafka_librdkafka_create(config, error);
     if (!kafka)
         return WEIR_KAFKA;
     const struct weir_rdkafka *client = weir_rdkafka_of(kafka);
-    int code = try_client(RD_KAFKA_CONSUMER, client->conf, error);
+    code = try_client(RD_KAFKA_CONSUMER, client->conf, error);
     if (code == 0)
         code = try_client(RD_KAFKA_PRODUCER, client->producers.conf, error);
     kafka->ops->destroy(kafka);

@@ -22,6 +22,8 @@
 
 #define LEAVE_NS UINT64_C(20000000000)
 
+enum { VERSION_2_13_0 = 0x020d00 }; /* without pre-release byte */
+
 uint64_t weir_rdkafka_now_ns(void)
 {
     const struct weir_seam *seam = weir_seam_system();
@@ -49,12 +51,28 @@ static void on_event(rd_kafka_t *rk, void *opaque)
     weir_rdkafka_wake(opaque);
 }
 
+/*
+ * What rd_kafka_new() refused is the caller's to free, but before 2.13.0 a late refusal (certificates, threads) has
+ * freed the interceptors in it, and nothing tells it from an early one. Leaving it costs some kilobytes; freeing it,
+ * the process. The last one is kept in sight of leak checkers.
+ */
+static void leave_refused(struct weir_rdkafka *client)
+{
+    static _Atomic(rd_kafka_conf_t *) last;
+    if (rd_kafka_version() >> 8 >= VERSION_2_13_0)
+        return;
+    atomic_store_explicit(&last, client->conf, memory_order_relaxed);
+    client->conf = NULL;
+}
+
 static int connect_client(struct weir_rdkafka *client, struct weir_error *error)
 {
     char words[256] = "";
     client->rk = rd_kafka_new(RD_KAFKA_CONSUMER, client->conf, words, sizeof words);
-    if (!client->rk)
+    if (!client->rk) {
+        leave_refused(client);
         return weir_error_set(error, WEIR_KAFKA, "no Kafka consumer: %s", words);
+    }
     client->conf = NULL; /* librdkafka's now */
     rd_kafka_resp_err_t code = rd_kafka_poll_set_consumer(client->rk);
     client->events = code ? NULL : rd_kafka_queue_get_consumer(client->rk);

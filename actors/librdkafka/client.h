@@ -11,6 +11,7 @@
  *   seek.c         seeking, also where librdkafka's own seek is refused
  *   producer.c     the producer, and its replacement after a fatal error
  *   failure.c      librdkafka's errors as ours
+ *   versions.c     versions that do harm with a setting in use
  *   metadata.c     what the client has heard of topics and of the cluster
  *
  * Threads: control, unless a field says otherwise. librdkafka's threads only ever run the wake functions.
@@ -186,6 +187,10 @@ uint64_t weir_rdkafka_now_ns(void);
 /* ---- settings.c ---- */
 int weir_rdkafka_settings(struct weir_rdkafka *client, const struct weir_config *config, struct weir_error *error);
 bool weir_rdkafka_eof_is_safe(int version);
+
+/* ---- versions.c ---- */
+/* WEIR_KAFKA if this version (without the pre-release byte) loses messages with what is set; other harm is logged. */
+int weir_rdkafka_check_version(int version, const struct weir_config *config, struct weir_error *error);
 
 /* ---- failure.c ---- */
 enum weir_kafka_error weir_rdkafka_failure(rd_kafka_resp_err_t code);

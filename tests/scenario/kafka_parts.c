@@ -1,6 +1,7 @@
 /* Parts of the real door to Kafka that need no broker. */
 #include "actors/config/config.h"
 #include "actors/librdkafka/client.h"
+#include "runtime/log.h"
 #include "runtime/memory.h"
 #include "tests/support/test.h"
 #include <string.h>
@@ -31,7 +32,53 @@ Test(kafka_parts, errors_are_named_and_sorted)
     cr_assert_eq(weir_rdkafka_failure(RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE), WEIR_KAFKA_TOO_LARGE);
     cr_assert_eq(weir_rdkafka_commit_failure(RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE), WEIR_KAFKA_METADATA_TOO_LARGE);
     cr_assert_eq(weir_rdkafka_commit_failure(RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION), WEIR_KAFKA_GENERATION);
-    cr_assert_eq(weir_rdkafka_failure((rd_kafka_resp_err_t)110), WEIR_KAFKA_GENERATION); /* FENCED_MEMBER_EPOCH */
+    cr_assert_eq(weir_rdkafka_failure((rd_kafka_resp_err_t)110), WEIR_KAFKA_GENERATION);       /* FENCED_MEMBER_EPOCH */
+    cr_assert_eq(weir_rdkafka_commit_failure((rd_kafka_resp_err_t)113), WEIR_KAFKA_RETRIABLE); /* STALE_MEMBER_EPOCH */
+}
+
+static unsigned warnings;
+
+static void count_warnings(void *user, enum weir_log_level level, const char *text, const struct weir_log_field *fields,
+                           size_t field_count)
+{
+    warnings += level == WEIR_LOG_WARN && strncmp(text, "librdkafka ", 11) == 0;
+}
+
+/* Goal: a version that loses messages with a setting in use is refused by name, other harm is warned of, and neither
+ * where the setting is another or the version is right. */
+Test(kafka_parts, versions_that_do_harm_are_named)
+{
+    static const struct {
+        int version;
+        const char *name, *value;
+        int code;
+        unsigned warnings;
+    } cases[] = {
+        {0x020002, "auto.offset.reset", "latest", 0, 0},
+        {0x020100, "auto.offset.reset", "latest", WEIR_KAFKA, 0},
+        {0x020100, "auto.offset.reset", "largest", WEIR_KAFKA, 0},
+        {0x020200, "client.id", "nothing is said of the reset", WEIR_KAFKA, 0},
+        {0x020200, "auto.offset.reset", "earliest", 0, 1},
+        {0x020200, "auto.offset.reset", "error", 0, 0},
+        {0x020300, "auto.offset.reset", "latest", 0, 0},
+        {0x020a00, "auto.offset.reset", "latest", 0, 1},
+        {0x020a01, "auto.offset.reset", "latest", 0, 0},
+        {0x020f01, "auto.offset.reset", "latest", 0, 0},
+    };
+    weir_log_set(count_warnings, NULL, WEIR_LOG_WARN);
+    for (size_t index = 0; index < WEIR_COUNT(cases); index++) {
+        struct weir_error error = {0};
+        struct weir_config *config = weir_config_create();
+        cr_assert_eq(weir_config_set(config, cases[index].name, cases[index].value, &error), 0, "%s", error.text);
+        warnings = 0;
+        int code = weir_rdkafka_check_version(cases[index].version, config, &error);
+        cr_assert_eq(code, cases[index].code, "case %zu: %s", index, error.text);
+        cr_assert_eq(warnings, cases[index].warnings, "case %zu", index);
+        if (code)
+            cr_assert(strstr(error.text, "auto.offset.reset=latest") && strstr(error.text, "use 2.3.0"), "%s",
+                      error.text);
+        weir_config_destroy(config);
+    }
 }
 
 static struct weir_kafka *create(const char *name, const char *value)
@@ -46,6 +93,34 @@ static struct weir_kafka *create(const char *name, const char *value)
     cr_assert_not_null(kafka, "%s", error.text);
     weir_config_destroy(config);
     return kafka;
+}
+
+static void refuses_to_start(const char *name, const char *value, const char *and_name, const char *and_value)
+{
+    struct weir_error error = {0};
+    struct weir_config *config = weir_config_create();
+    cr_assert_eq(weir_config_set(config, "weir.topics", "a", &error), 0);
+    cr_assert_eq(weir_config_set(config, "group.id", "g", &error), 0);
+    cr_assert_eq(weir_config_set(config, name, value, &error), 0, "%s", error.text);
+    cr_assert_eq(weir_config_set(config, and_name, and_value, &error), 0, "%s", error.text);
+    struct weir_kafka *kafka = weir_kafka_librdkafka_create(config, &error);
+    cr_assert_not_null(kafka, "%s", error.text);
+    struct weir_kafka_listener listener = {0};
+    cr_assert_eq(kafka->ops->start(kafka, &listener, &error), WEIR_KAFKA);
+    cr_assert(strstr(error.text, "no Kafka consumer: "), "%s", error.text);
+    kafka->ops->destroy(kafka);
+    weir_config_destroy(config);
+}
+
+/* Goal: where librdkafka makes no client, starting says so, and nothing is freed twice. */
+Test(kafka_parts, a_client_that_is_refused_early_is_an_error_of_start)
+{
+    refuses_to_start("session.timeout.ms", "20000", "max.poll.interval.ms", "10000");
+}
+
+Test(kafka_parts, a_client_that_is_refused_late_is_an_error_of_start)
+{
+    refuses_to_start("security.protocol", "ssl", "ssl.ca.location", "/nonexistent");
 }
 
 static void check_set(const rd_kafka_conf_t *conf, const char *name, const char *wanted)
