@@ -35,6 +35,7 @@ struct weir_topic *weir_consumer_topic(struct weir_consumer *consumer, const cha
         return NULL;
     memcpy(topic->name, name, size);
     topic->first_count = -1;
+    topic->journal_hash = weir_journal_topic(name);
     const struct weir_options *options = consumer->options;
     weir_budget_init(&topic->budget, (uint32_t)options->dlq_budget_burst, (uint32_t)options->dlq_budget_percent,
                      (uint32_t)options->dlq_budget_per_minute, consumer->seam->now_ns(consumer->seam));
@@ -92,7 +93,8 @@ static bool create_arrays(struct weir_consumer *consumer)
     consumer->scratch_count = (uint32_t)(window < SCRATCH_ENTRIES_MAX ? window : SCRATCH_ENTRIES_MAX);
     consumer->running = weir_memory_allocate_zeroed(count, sizeof *consumer->running);
     consumer->scratch = weir_memory_allocate_zeroed(count, sizeof *consumer->scratch);
-    if (!consumer->running || !consumer->scratch)
+    consumer->watches = weir_memory_allocate_zeroed(count, sizeof *consumer->watches);
+    if (!consumer->running || !consumer->scratch || !consumer->watches)
         return false;
     for (unsigned index = 1; index < count; index++) {
         /* One more than is filled from the tracker, for the floor that a restored map may add. */
@@ -123,6 +125,24 @@ static void set_constants(struct weir_consumer *consumer)
         snprintf(consumer->host, sizeof consumer->host, "unknown");
 }
 
+/* What guards the process against its handlers; after the arrays. 0 or an error. */
+static int create_guards(struct weir_consumer *consumer, struct weir_error *error)
+{
+    const struct weir_options *options = consumer->options;
+    if (options->crash_journal[0] != '\0') {
+        consumer->journal =
+            weir_journal_open(options->crash_journal, consumer->group, consumer->seam->wall_ms(consumer->seam), error);
+        if (!consumer->journal)
+            return WEIR_SYSTEM;
+    }
+    for (unsigned index = 1; index < weir_system_worker_count(consumer->system); index++) {
+        struct weir_running *running = &consumer->running[index];
+        running->slot = consumer->journal ? weir_journal_slot(consumer->journal, index) : NULL;
+        running->guarded = consumer->journal || options->handler_deadline_ms > 0;
+    }
+    return 0;
+}
+
 /* What needs freeing when creation fails or the consumer goes. */
 static void free_parts(struct weir_consumer *consumer)
 {
@@ -133,6 +153,8 @@ static void free_parts(struct weir_consumer *consumer)
         weir_memory_free(consumer->scratch[index]);
     weir_memory_free(consumer->scratch);
     weir_memory_free(consumer->running);
+    weir_memory_free(consumer->watches);
+    weir_journal_close(consumer->journal);
     for (struct weir_topic *topic = consumer->topics, *next; topic; topic = next) {
         next = topic->next;
         weir_memory_free(topic);
@@ -177,7 +199,7 @@ static int build(struct weir_consumer *consumer, struct weir_error *error)
         return weir_error_set(error, WEIR_NO_MEMORY, "no memory for %u workers",
                               weir_system_worker_count(consumer->system));
     weir_control_init(&consumer->control, consumer);
-    return 0;
+    return create_guards(consumer, error);
 }
 
 struct weir_consumer *weir_consumer_create_on(const struct weir_config *config, weir_handler *handler, void *user,
@@ -376,6 +398,8 @@ void weir_consumer_destroy(struct weir_consumer *consumer)
     if (held) {
         weir_log(WEIR_LOG_ERROR, WEIR_NO_FIELDS,
                  "messages given out by WEIR_LATER were never finished: their memory and the Kafka client stay");
+        weir_journal_close(consumer->journal); /* no handler runs any more, and the next consumer wants the file */
+        consumer->journal = NULL;
         return;
     }
     free_parts(consumer);

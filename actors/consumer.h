@@ -6,6 +6,7 @@
 
 #include "actors/config/config.h"
 #include "actors/control.h"
+#include "actors/journal.h"
 #include "actors/kafka.h"
 #include "actors/map.h"
 #include "actors/partition.h"
@@ -18,6 +19,14 @@
 struct weir_running {
     _Alignas(64) _Atomic(struct weir_partition *) partition; /* NULL: no handler */
     _Atomic int64_t offset;
+    _Atomic uint64_t runs;          /* begun so far, while guarded */
+    bool guarded;                   /* constant: there is a journal or a deadline */
+    struct weir_journal_slot *slot; /* constant; NULL: no journal */
+};
+
+/* What control has seen of a worker's run. Control. */
+struct weir_watch {
+    uint64_t run, ran_ns;
 };
 
 struct weir_consumer {
@@ -41,6 +50,7 @@ struct weir_consumer {
         void *user;
     } observer;
     bool handles_signals;
+    struct weir_journal *journal; /* NULL: none */
 
     /* shared, atomic */
     _Atomic(struct weir_partition *) partitions; /* append only; control pushes, anybody walks */
@@ -53,6 +63,7 @@ struct weir_consumer {
     _Atomic bool started, closed;
     _Atomic uint64_t rebalances, commits, commit_failures, stragglers, fetched_bytes;
     _Atomic uint64_t started_ns;
+    _Atomic uint64_t alone_round;     /* while suspects have their turns: number of the turn; 0: all may run. Control */
     _Atomic(const char *) cluster_id; /* allocated; control sets it once, when known */
 
     /* one a worker */
@@ -61,6 +72,7 @@ struct weir_consumer {
 
     /* control */
     struct weir_topic *topics;
+    struct weir_watch *watches; /* one a worker */
     struct weir_control control;
 
     /* close */
@@ -93,7 +105,8 @@ uint64_t weir_consumer_log_hash(const struct weir_consumer *consumer, const char
 static inline void weir_running_set(struct weir_running *running, struct weir_partition *partition, int64_t offset)
 {
     atomic_store_explicit(&running->offset, offset, memory_order_relaxed);
-    atomic_store_explicit(&running->partition, partition, memory_order_relaxed);
+    /* Release: with weir_control_enforce_deadline(), which must not take this run for the one before. */
+    atomic_store_explicit(&running->partition, partition, memory_order_release);
 }
 
 /** May handlers start at this time? See "Lease" in docs/architecture.md. */

@@ -301,9 +301,11 @@ static void turn(struct weir_actor *actor, struct weir_worker *worker)
     weir_control_rebalance(control);
     weir_control_commit(control);
     weir_control_rebalance(control); /* a commit that had nothing to do may be what a revocation waits for */
+    weir_control_guard(control);
     close_step(control);
     ask_lag(control);
     watch(control);
+    weir_control_enforce_deadline(control);
     tell_stats(control);
 }
 

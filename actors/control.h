@@ -4,6 +4,7 @@
  *   control.c             the turn, the clock, closing, troubles, statistics
  *   control_rebalance.c   assignments: from an event to open partitions and back
  *   control_commit.c      commits: collect snapshots, send, act on the answer
+ *   control_guard.c       turns of suspects, the deadline of handlers
  *
  * Everything here is level triggered: each turn looks at states and moves what can move; events and wakes only say that
  * it is time to look. A tick every TICK_MS trusts no edge.
@@ -60,6 +61,9 @@ enum weir_control_closing {
     WEIR_CLOSING_DONE
 };
 
+/* See control_guard.c. */
+enum weir_guard_state { WEIR_GUARD_OPEN = 0, WEIR_GUARD_QUIET, WEIR_GUARD_TURN };
+
 enum weir_commit_state { WEIR_COMMIT_IDLE = 0, WEIR_COMMIT_COLLECTING, WEIR_COMMIT_SENT };
 
 /* An array of offsets for requests; grows, is never shrunk. */
@@ -93,6 +97,14 @@ struct weir_control {
         struct weir_offsets offsets;
         size_t first; /* whose map goes in first, so that a full request leaves out another one each time */
     } commit;
+
+    struct {
+        enum weir_guard_state state;
+        uint64_t round; /* number of the last that was closed, and of its turn */
+        uint64_t until_ns, slice_until_ns, open_until_ns;
+        struct weir_partition *partition; /* whose turn it is */
+    } guard;
+    uint64_t enforced_ns;
 
     enum weir_control_closing closing;
     uint64_t closing_until_ns, closing_wanted;
@@ -130,6 +142,10 @@ void weir_control_on_fetched(struct weir_control *control, const struct weir_kaf
 void weir_control_on_watermarks(struct weir_control *control, const struct weir_kafka_event *event);
 void weir_control_on_sought(struct weir_control *control, const struct weir_kafka_event *event);
 void weir_control_rebalance(struct weir_control *control); /* move what can move */
+
+/* control_guard.c */
+void weir_control_guard(struct weir_control *control); /* move what can move */
+void weir_control_enforce_deadline(struct weir_control *control);
 
 /* control_commit.c */
 void weir_control_on_committed(struct weir_control *control, const struct weir_kafka_event *event);

@@ -16,11 +16,12 @@ enum weir_dlq_oversized { WEIR_DLQ_OVERSIZED_HOLD = 0, WEIR_DLQ_OVERSIZED_STRIP 
 
 /* Why it died: goes into weir.dlq.reason, statistics and logs. */
 enum weir_dlq_cause {
-    WEIR_DLQ_DEAD = 0, /* the handler said so */
-    WEIR_DLQ_ATTEMPTS, /* retry.attempts.max spent */
-    WEIR_DLQ_DEADLINE, /* retry.deadline.ms spent */
-    WEIR_DLQ_HELD,     /* held.messages.max reached, policy `dead` */
-    WEIR_DLQ_ABANDONED /* later.deadline.ms passed, policy `abandon` */
+    WEIR_DLQ_DEAD = 0,  /* the handler said so */
+    WEIR_DLQ_ATTEMPTS,  /* retry.attempts.max spent */
+    WEIR_DLQ_DEADLINE,  /* retry.deadline.ms spent */
+    WEIR_DLQ_HELD,      /* held.messages.max reached, policy `dead` */
+    WEIR_DLQ_ABANDONED, /* later.deadline.ms passed, policy `abandon` */
+    WEIR_DLQ_CRASH      /* its handler took the process down crash.attempts.max times */
 };
 const char *weir_dlq_cause_name(enum weir_dlq_cause cause);
 

@@ -26,7 +26,7 @@ const char *weir_dlq_cause_name(enum weir_dlq_cause cause)
 {
     static const char *const names[] = {
         [WEIR_DLQ_DEAD] = "dead", [WEIR_DLQ_ATTEMPTS] = "attempts",   [WEIR_DLQ_DEADLINE] = "deadline",
-        [WEIR_DLQ_HELD] = "held", [WEIR_DLQ_ABANDONED] = "abandoned",
+        [WEIR_DLQ_HELD] = "held", [WEIR_DLQ_ABANDONED] = "abandoned", [WEIR_DLQ_CRASH] = "crash",
     };
     return (size_t)cause < WEIR_COUNT(names) ? names[cause] : "unknown";
 }
@@ -45,6 +45,8 @@ static const char *cause_sentence(enum weir_dlq_cause cause)
         return "held.messages.max was reached and it had failed most often; the handler gave no reason";
     case WEIR_DLQ_ABANDONED:
         return "it was not finished within later.deadline.ms";
+    case WEIR_DLQ_CRASH:
+        return "the process ended while its handler ran, as often as crash.attempts.max allows";
     default:
         return "unknown";
     }

@@ -239,15 +239,31 @@ struct weir_message *weir_key_shift(struct weir_key *key)
 #define TURN_NS_MAX 500000
 #define CLOCK_EVERY 8
 
+/* The run is counted for the deadline, and written into the journal. */
+static void guard(struct weir_running *running, const struct weir_partition *partition,
+                  const struct weir_message *message)
+{
+    uint64_t runs = atomic_load_explicit(&running->runs, memory_order_relaxed);
+    atomic_store_explicit(&running->runs, runs + 1, memory_order_relaxed);
+    if (!running->slot)
+        return;
+    struct weir_journal_name name = weir_partition_name(partition, message);
+    weir_journal_claim(running->slot, &name);
+}
+
 /* One run of the handler. What a handler must not answer is turned into a failure, which loses nothing. */
 static enum weir_outcome run(struct weir_partition *partition, struct weir_message *message,
                              struct weir_running *running)
 {
     struct weir_consumer *consumer = partition->consumer;
     message->has_delay = false;
+    if (running->guarded)
+        guard(running, partition, message);
     weir_running_set(running, partition, message->offset);
     enum weir_outcome outcome = consumer->handler(message, consumer->user);
     weir_running_set(running, NULL, -1);
+    if (running->guarded && running->slot)
+        weir_journal_clear(running->slot);
     bool is_unknown = (int)outcome < WEIR_ACK || outcome > WEIR_LATER;
     if (!is_unknown && outcome != WEIR_LATER)
         return outcome;

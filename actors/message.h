@@ -40,6 +40,7 @@ struct weir_message {
 
     /* runs so far. Owner, but while out the worker's or holder's */
     uint32_t attempts;  /* runs that were burnt; the run under way is number attempts + 1 */
+    uint32_t crashes;   /* runs that ended a process: > 0 is a suspect, see partition_suspect.c */
     uint16_t overloads; /* WEIR_OVERLOADED in a row */
     uint8_t outcome;    /* enum weir_outcome of the last run */
     uint8_t later_outcome;
@@ -50,6 +51,7 @@ struct weir_message {
     bool later_answered;  /* owner: the answer's mail has come, the run's hand-back has not */
     bool unfinished_only; /* owner: content is gone, only the offset is still tracked (drained, to be handed back) */
     bool stripped;        /* owner: its dead letter goes without value */
+    bool condemned;       /* owner: a suspect that is not run again */
     uint8_t cause;        /* enum weir_dlq_cause */
 
     struct weir_message *next; /* in the key's queue */

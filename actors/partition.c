@@ -2,7 +2,8 @@
  * The partition actor: its turn, what other threads ask of it, its life. See partition.h for its parts.
  *
  * A turn, in this order: take the order; take the mail (what runs have finished returns credit); start what was parked;
- * pull within the credit; see whether an order is fulfilled; answer a request for a snapshot; publish the gauges.
+ * pull within the credit; serve suspects; see whether an order is fulfilled; answer a request for a snapshot; publish
+ * the gauges.
  */
 #include "actors/partition.h"
 #include "actors/consumer.h"
@@ -99,8 +100,13 @@ void weir_partition_report(struct weir_message *message, enum weir_kafka_error e
 bool weir_partition_may_start(const struct weir_partition *partition, const struct weir_message *message,
                               const struct weir_worker *worker)
 {
+    const struct weir_consumer *consumer = partition->consumer;
+    /* A run that is under way as a round is closed ends early; only a hint, see partition_suspect.c. */
+    if (consumer->journal && message->crashes == 0 &&
+        atomic_load_explicit(&consumer->alone_round, memory_order_relaxed) != 0)
+        return false;
     return atomic_load_explicit(&partition->open_epoch, memory_order_acquire) == message->epoch &&
-           weir_consumer_lease_holds(partition->consumer, weir_worker_now_ns(worker));
+           weir_consumer_lease_holds(consumer, weir_worker_now_ns(worker));
 }
 
 static void write_order(struct weir_partition *partition, enum weir_order order)
@@ -219,10 +225,14 @@ static void turn(struct weir_actor *actor, struct weir_worker *worker)
         weir_partition_serve_parked(partition);
     if (partition->state == WEIR_PARTITION_ACTIVE && weir_partition_pull(partition))
         weir_resident_notify(&partition->resident);
+    if (partition->consumer->journal)
+        weir_partition_serve_suspects(partition);
     weir_partition_check_order(partition);
     account(partition);
     weir_partition_answer_snapshot(partition);
     publish(partition);
+    if (partition->consumer->journal)
+        weir_partition_tell_quiet(partition);
 }
 
 /* Once a second: what trusts no edge. */
@@ -248,6 +258,7 @@ struct weir_partition *weir_partition_create(struct weir_consumer *consumer, str
     partition->topic = topic;
     partition->number = number;
     partition->leader_epoch = -1;
+    partition->suspect_last = -1;
     atomic_init(&partition->committed, -1);
     atomic_init(&partition->log_end, -1);
     atomic_init(&partition->map_room, (uint32_t)consumer->options->commit_map_bytes_max);

@@ -6,6 +6,7 @@
  *   partition_pull.c      pulling and routing to key actors
  *   partition_window.c    the window: credit in messages and bytes
  *   partition_finish.c    what becomes of a run: finished, retried, held, dead
+ *   partition_suspect.c   messages that a process before this one did not survive
  *   partition_epoch.c     begin, drain and end of an epoch; the map on the way in and on the way out
  *
  * Invariants
@@ -26,6 +27,7 @@
 #define WEIR_ACTORS_PARTITION_H
 
 #include "actors/budget.h"
+#include "actors/journal.h"
 #include "actors/kafka.h"
 #include "actors/key.h"
 #include "actors/map.h"
@@ -64,6 +66,7 @@ enum weir_gate { WEIR_GATE_CLOSED = 0, WEIR_GATE_OPEN, WEIR_GATE_PULLING };
 struct weir_topic {
     struct weir_topic *next;
     struct weir_budget budget;
+    uint64_t journal_hash;
     int32_t first_count; /* partitions it had when this process first saw it; -1 unknown. Control */
     char name[];
 };
@@ -111,6 +114,12 @@ struct weir_partition {
     _Atomic bool user_paused;       /* any */
     _Atomic bool assigned;          /* control */
     struct weir_kafka_queue *queue; /* control, while the gate is closed */
+    struct {                        /* see partition_suspect.c */
+        _Atomic bool waits;         /* a suspect of its waits for a turn; partition */
+        _Atomic uint64_t quiet;     /* the last round in which nothing of it ran; partition */
+        _Atomic uint64_t turn;      /* number of the last turn that it was given; control */
+        _Atomic uint64_t turn_done; /* and of the last that is over; partition */
+    } suspects;
     struct {
         uint64_t epoch;
         int64_t position;
@@ -156,6 +165,9 @@ struct weir_partition {
     uint64_t paused_since_ns;
     uint64_t logged_ns; /* last warning, so that a storm logs once a second */
     bool budget_spent, changed;
+    int64_t suspect_last;         /* the highest offset of this epoch that is suspected; -1: none */
+    struct weir_key *suspect_key; /* has the turn `suspect_turn`; NULL: none has */
+    uint64_t suspect_turn;        /* the last that was taken */
     struct weir_timer sweep;
 
     /* read by anybody, relaxed; written by the owner at the end of a turn */
@@ -223,6 +235,7 @@ bool weir_partition_pull(struct weir_partition *partition); /* once; true if the
 void weir_partition_schedule(struct weir_partition *partition,
                              struct weir_key *key); /* READY: dispatch, park or free */
 void weir_partition_serve_parked(struct weir_partition *partition);
+void weir_partition_dispatch(struct weir_partition *partition, struct weir_key *key, uint64_t run); /* READY */
 
 /* partition_finish.c */
 void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key);
@@ -235,6 +248,25 @@ void weir_partition_leave_list(struct weir_partition *partition,
 void weir_partition_drop_first(struct weir_partition *partition, struct weir_key *key); /* a straggler's message */
 void weir_partition_enforce_held(struct weir_partition *partition);
 void weir_partition_sweep_finish(struct weir_partition *partition);
+
+void weir_partition_quarantine(struct weir_partition *partition, struct weir_key *key);
+/* partition_suspect.c; nothing of it is called without a journal but where it says so */
+static inline struct weir_journal_name weir_partition_name(const struct weir_partition *partition,
+                                                           const struct weir_message *message)
+{
+    return (struct weir_journal_name){.topic_hash = partition->topic->journal_hash,
+                                      .offset = message->offset,
+                                      .timestamp_ms = message->timestamp_ms,
+                                      .sizes = weir_journal_sizes(message->key_size, message->value_size),
+                                      .partition = partition->number};
+}
+void weir_partition_expect_suspects(struct weir_partition *partition);                       /* an epoch begins */
+void weir_partition_suspect(struct weir_partition *partition, struct weir_message *message); /* pulled */
+uint64_t weir_partition_clip_run(const struct weir_key *key, uint64_t run);
+void weir_partition_suspect_is_finished(struct weir_partition *partition, const struct weir_message *message);
+void weir_partition_suspect_is_back(struct weir_partition *partition, const struct weir_key *key); /* from its run */
+void weir_partition_serve_suspects(struct weir_partition *partition);
+void weir_partition_tell_quiet(struct weir_partition *partition);
 
 /* partition_epoch.c */
 void weir_partition_purge(struct weir_partition *partition, struct weir_key *key);

@@ -117,6 +117,8 @@ static void begin(struct weir_partition *partition)
     partition->begin.has_map = false;
     partition->finished = partition->finished_told = partition->handed_back_closing = 0;
     partition->changed = false;
+    if (partition->consumer->journal)
+        weir_partition_expect_suspects(partition);
     weir_partition_set_pause(partition, WEIR_PAUSE_ERROR | WEIR_PAUSE_MEMORY, false);
     weir_partition_set_pause(partition, WEIR_PAUSE_REVOKE, true);
     atomic_store_explicit(&partition->next_shared, partition->tracker.next, memory_order_relaxed);

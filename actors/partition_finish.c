@@ -100,6 +100,8 @@ static void ready(struct weir_partition *partition, struct weir_key *key)
 static void finish_first(struct weir_partition *partition, struct weir_key *key)
 {
     struct weir_message *message = weir_key_shift(key);
+    if (message->crashes > 0)
+        weir_partition_suspect_is_finished(partition, message);
     weir_tracker_finish(&partition->tracker, message);
     partition->finished++;
     partition->changed = true;
@@ -143,7 +145,7 @@ static void describe(const struct weir_partition *partition, const struct weir_m
         .key_size = message->key_size,
         .value = message->value,
         .value_size = message->value_size,
-        .attempts = message->attempts,
+        .attempts = message->attempts + message->crashes,
         .cause = (enum weir_dlq_cause)message->cause,
         .reason = message->reason,
         .first_failure_wall_ms = message->first_failed_wall_ms,
@@ -217,6 +219,11 @@ static void die(struct weir_partition *partition, struct weir_key *key, enum wei
     enter_list(partition, key, WEIR_KEY_DYING);
     weir_partition_hold(partition, key);
     bury(partition, key);
+}
+
+void weir_partition_quarantine(struct weir_partition *partition, struct weir_key *key)
+{
+    die(partition, key, WEIR_DLQ_CRASH);
 }
 
 void weir_partition_take_report(struct weir_partition *partition, struct weir_message *message)
@@ -457,6 +464,8 @@ void weir_partition_take_key(struct weir_partition *partition, struct weir_key *
     WEIR_CHECK(key->state == WEIR_KEY_OUT && key->run_done <= key->run_count && partition->out_count > 0);
     partition->out_count--;
     weir_key_move(key, WEIR_KEY_READY);
+    if (partition->suspect_key)
+        weir_partition_suspect_is_back(partition, key);
     if (is_stale(partition, key->first)) {
         drop_run(partition, key, key->run_count);
     } else {

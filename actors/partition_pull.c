@@ -69,7 +69,11 @@ void weir_partition_schedule(struct weir_partition *partition, struct weir_key *
     bool committed = options->delivery != WEIR_AT_MOST_ONCE ||
                      key->first->offset < atomic_load_explicit(&partition->committed, memory_order_acquire);
     uint64_t now_ns = weir_worker_now_ns(partition->resident.home);
-    if (!committed || !weir_consumer_lease_holds(partition->consumer, now_ns)) {
+    /* Pairs with the release in control_guard.c: `alone` is cleared before others start. */
+    bool kept =
+        partition->consumer->journal &&
+        (key->first->crashes > 0 || atomic_load_explicit(&partition->consumer->alone_round, memory_order_acquire) != 0);
+    if (!committed || kept || !weir_consumer_lease_holds(partition->consumer, now_ns)) {
         weir_key_move(key, WEIR_KEY_PARKED);
         weir_key_list_append(&partition->parked, key);
         return;
@@ -77,6 +81,13 @@ void weir_partition_schedule(struct weir_partition *partition, struct weir_key *
     uint64_t run = key->count < options->turn_messages_max ? key->count : options->turn_messages_max;
     if (options->delivery == WEIR_AT_MOST_ONCE)
         run = 1; /* what stands behind may not be committed yet */
+    if (key->first->offset <= partition->suspect_last)
+        run = weir_partition_clip_run(key, run);
+    weir_partition_dispatch(partition, key, run);
+}
+
+void weir_partition_dispatch(struct weir_partition *partition, struct weir_key *key, uint64_t run)
+{
     key->run_count = (uint16_t)(run < UINT16_MAX ? run : UINT16_MAX);
     key->run_done = 0;
     weir_key_move(key, WEIR_KEY_OUT);
@@ -111,6 +122,8 @@ static void route(struct weir_partition *partition, const struct weir_record *re
     message->timestamp_ms = record->timestamp_ms;
     message->native = record->native;
     message->pulled_ns = now_ns;
+    if (message->offset <= partition->suspect_last)
+        weir_partition_suspect(partition, message);
     weir_partition_charge(partition, message);
     weir_tracker_append(&partition->tracker, message);
     struct weir_key *key = find_key(partition, message);

@@ -240,6 +240,25 @@ static int check_dead_letters(const struct weir_config *config, struct weir_erro
     return 0;
 }
 
+static int check_journal(const struct weir_config *config, struct weir_error *error)
+{
+    const struct weir_options *options = &config->options;
+    if (options->crash_journal[0] == '\0')
+        return 0;
+    if (options->delivery == WEIR_AT_MOST_ONCE)
+        return weir_error_set(
+            error, WEIR_INVALID,
+            "weir.crash.journal=%.100s: with weir.delivery=at-most-once no message comes back after a "
+            "crash; leave it out",
+            options->crash_journal);
+    if (options->dlq_topic[0] == '\0')
+        return weir_error_set(error, WEIR_INVALID,
+                              "weir.crash.journal=%.100s needs weir.dlq.topic, which is empty: set one, or leave the "
+                              "journal out",
+                              options->crash_journal);
+    return 0;
+}
+
 static int check_delivery(const struct weir_config *config, struct weir_error *error)
 {
     if (config->options.delivery != WEIR_AT_MOST_ONCE || config->options.retry_attempts_max == 1 ||
@@ -399,8 +418,8 @@ static void derive(struct weir_config *config)
 int weir_config_finish(struct weir_config *config, struct weir_error *error)
 {
     typedef int check(const struct weir_config *config, struct weir_error *error);
-    static check *const CHECKS[] = {check_present,      check_pairs,    check_drain, check_later,
-                                    check_dead_letters, check_delivery, check_loops};
+    static check *const CHECKS[] = {check_present,      check_pairs,   check_drain,    check_later,
+                                    check_dead_letters, check_journal, check_delivery, check_loops};
     for (size_t index = 0; index < WEIR_COUNT(CHECKS); index++) {
         int code = CHECKS[index](config, error);
         if (code != 0)

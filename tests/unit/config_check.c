@@ -192,3 +192,15 @@ Test(config_check, a_dead_letter_topic_too_long_for_kafka_is_refused)
     BEGIN({"weir.topics", topic});
     right();
 }
+
+Test(config_check, a_crash_journal_needs_messages_that_come_back_and_a_place_for_dead_letters)
+{
+    BEGIN({"weir.crash.journal", "/run/weir.journal"});
+    right();
+    BEGIN({"weir.crash.journal", "/run/weir.journal"}, {"weir.delivery", "at-most-once"});
+    wrong("weir.crash.journal=/run/weir.journal", "at-most-once");
+    BEGIN({"weir.crash.journal", "/run/weir.journal"}, {"weir.dlq.topic", ""});
+    wrong("weir.crash.journal=/run/weir.journal", "weir.dlq.topic");
+    BEGIN({"weir.delivery", "at-most-once"}, {"weir.handler.deadline.ms", "1000"});
+    right();
+}

@@ -187,8 +187,8 @@ Test(dlq, profile_connect_is_text)
 
 Test(dlq, every_cause_has_a_name_and_a_sentence)
 {
-    static const char *const names[] = {"dead", "attempts", "deadline", "held", "abandoned"};
-    for (int cause = WEIR_DLQ_DEAD; cause <= WEIR_DLQ_ABANDONED; cause++) {
+    static const char *const names[] = {"dead", "attempts", "deadline", "held", "abandoned", "crash"};
+    for (int cause = WEIR_DLQ_DEAD; cause <= WEIR_DLQ_CRASH; cause++) {
         struct weir_dlq_source from = source();
         from.cause = (enum weir_dlq_cause)cause;
         from.reason = cause % 2 ? NULL : "";
