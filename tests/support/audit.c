@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WAKE_IDLE 0 /* as in runtime/worker.c */
+#define WALK_EVERY 4 /* audits: a walk costs as much as a step, and what is broken stays broken */
+#define WAKE_IDLE  0 /* as in runtime/worker.c */
 
 #define HOLDS(condition, what) \
     do {                       \
@@ -239,7 +240,7 @@ bool weir_audit_consumer(struct weir_audit *audit, const struct weir_consumer *c
          partition = partition->list_next)
         count++;
     WEIR_CHECK(count <= WEIR_AUDIT_PARTITIONS_MAX);
-    size_t walked = count > 0 ? audit->turn % count : 0;
+    size_t walked = count > 0 && audit->turn % WALK_EVERY == 0 ? audit->turn / WALK_EVERY % count : SIZE_MAX;
     audit->turn++;
     for (const struct weir_partition *partition = atomic_load(&consumer->partitions); partition;
          partition = partition->list_next, index++) {

@@ -172,6 +172,7 @@ struct weir_world *weir_world_create(const struct weir_world_settings *settings)
     weir_fake_set_faults(world->cluster, &settings->faults);
     make_topics(world);
     weir_simulation_observe(world->simulation, observe, world);
+    weir_world_trace_begin(world);
     weir_world_produce(world, settings->messages);
     return world;
 }
@@ -192,6 +193,7 @@ void weir_world_destroy(struct weir_world *world)
 {
     if (!world)
         return;
+    weir_world_trace_end(world);
     for (size_t i = 0; i < world->process_count; i++) {
         struct weir_world_process *process = world->processes[i];
         if (!process->destroyed && !process->crashed)
@@ -256,6 +258,7 @@ struct weir_world_process *weir_world_start_as(struct weir_world *world, unsigne
         process->destroyed = true;
         return process;
     }
+    weir_world_trace(world, process, "starts");
     settings->driver->start(process->consumer);
     return process;
 }
@@ -275,6 +278,7 @@ void weir_world_stop(struct weir_world_process *process)
     if (!is_alive(process))
         return;
     process->stopping = true;
+    weir_world_trace(process->world, process, "is asked to stop");
     process->world->settings.driver->stop(process->consumer);
 }
 
@@ -283,6 +287,7 @@ void weir_world_crash(struct weir_world_process *process)
     if (process->crashed || process->destroyed)
         return;
     process->crashed = true;
+    weir_world_trace(process->world, process, "crashes");
     process->world->tally.crashes++;
     weir_fake_client_crash(process->kafka);
     weir_simulation_crash(process->world->simulation, process->system);

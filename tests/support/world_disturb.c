@@ -6,6 +6,10 @@
 
 #define MS UINT64_C(1000000)
 
+static const char *const kind_names[] = {"crash",         "stop",      "join",  "separated from the brokers",
+                                         "fenced",        "rebalance", "ghost", "no broker",
+                                         "no coordinator"};
+
 struct disturbance {
     struct weir_world *world;
     unsigned kind;
@@ -116,6 +120,7 @@ static void on_disturbance(void *argument)
     if (needs_process && !disturbance.process)
         return;
     world->tally.disturbances++;
+    weir_world_trace(world, disturbance.process, "disturbance: %s", kind_names[__builtin_ctz(disturbance.kind)]);
     if (needs_process)
         process_disturbed(&disturbance);
     else

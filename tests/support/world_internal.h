@@ -4,6 +4,7 @@
  *   world.c           settings, processes, what is produced, running
  *   world_ledger.c    runs, dead letters, floors, verdicts
  *   world_disturb.c   what goes wrong around the processes
+ *   world_trace.c     what happens, as lines for people
  */
 #ifndef WEIR_TESTS_WORLD_INTERNAL_H
 #define WEIR_TESTS_WORLD_INTERNAL_H
@@ -34,8 +35,9 @@ struct world_log {
     int32_t partition;
     struct world_message *messages; /* by offset */
     size_t count, capacity;
-    int64_t floor; /* lowest that is not over */
-    uint64_t era;  /* truncations so far */
+    int64_t floor;     /* lowest that is not over */
+    int64_t committed; /* as seen last */
+    uint64_t era;      /* truncations so far */
     struct world_lane *lanes;
 };
 
@@ -93,6 +95,12 @@ void weir_world_ledger_produced(struct weir_world *world, struct world_log *log,
 void weir_world_ledger_observe(void *world); /* after every step */
 void weir_world_ledger_gone(struct weir_world_process *process);
 void weir_world_ledger_exempt(struct weir_world *world, struct world_log *log, int64_t below);
+/* world_trace.c: lines of this world, where it is to be traced. process: NULL for nobody in particular. */
+void weir_world_trace(const struct weir_world *world, const struct weir_world_process *process, const char *format, ...)
+    WEIR_FORMAT(3, 4);
+void weir_world_trace_begin(struct weir_world *world); /* takes the consumers' log in as well */
+void weir_world_trace_end(const struct weir_world *world);
+
 void weir_world_violate(struct weir_world *world, const char *format, ...) WEIR_FORMAT(2, 3);
 
 #endif

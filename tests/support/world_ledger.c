@@ -16,6 +16,7 @@ void weir_world_violate(struct weir_world *world, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(world->violation, sizeof world->violation, format, arguments);
     va_end(arguments);
+    weir_world_trace(world, NULL, "VIOLATION: %s", world->violation);
 }
 
 static void mix(struct weir_world *world, uint64_t value)
@@ -67,6 +68,12 @@ void weir_world_ledger_exempt(struct weir_world *world, struct world_log *log, i
 }
 
 /* ---- runs ---- */
+
+static const char *outcome_name(enum weir_outcome outcome)
+{
+    static const char *const names[] = {"ack", "skip", "retry", "dead", "overloaded", "later"};
+    return (size_t)outcome < WEIR_COUNT(names) ? names[outcome] : "nothing known";
+}
 
 /* What the run is to answer: by the seed, the message, and how often it has run in all processes. */
 static enum weir_outcome decide(const struct weir_world *world, const struct world_log *log, int64_t offset,
@@ -179,6 +186,8 @@ enum weir_outcome weir_world_begin(struct weir_world_process *process, const cha
     }
     enum weir_outcome outcome = decide(world, log, offset, message->starts++, true);
     *number = run_add(world, run);
+    weir_world_trace(world, process, "runs %s/%d@%lld of key %d: start %u, attempt %u, will answer %s", topic,
+                     (int)partition, (long long)offset, message->key, message->starts, attempt, outcome_name(outcome));
     mix(world, (uint64_t)offset << 16 | (uint64_t)process->number << 8 | outcome);
     mix(world, weir_simulation_now_ns(world->simulation));
     return outcome;
@@ -205,6 +214,8 @@ void weir_world_end(struct weir_world_process *process, uint64_t number, enum we
         return;
     }
     run_over(world, number);
+    weir_world_trace(world, process, "ends %s/%d@%lld: %s", run->log->topic, (int)run->log->partition,
+                     (long long)run->offset, outcome_name(outcome));
     struct world_message *message = &run->log->messages[run->offset];
     if (message->key >= 0) {
         struct world_last *last = &run->log->lanes[message->key].last[process->number];
@@ -301,6 +312,7 @@ static void take_letter(struct weir_world *world, const char *topic, const struc
         weir_world_violate(world, "%s/%d@%lld: dead-lettered, and never ran", topic, (int)partition, (long long)offset);
     world->tally.over += !is_over(message);
     world->tally.letters += !message->letter;
+    weir_world_trace(world, NULL, "%s/%d@%lld is in the dead letter topic", topic, (int)partition, (long long)offset);
     message->letter = true;
 }
 
@@ -328,6 +340,10 @@ static void check_floor(struct weir_world *world, struct world_log *log)
            (!log->messages[log->floor].exists || is_over(&log->messages[log->floor])))
         log->floor++;
     int64_t committed = weir_fake_committed(world->cluster, world->settings.group, log->topic, log->partition).offset;
+    if (committed != log->committed)
+        weir_world_trace(world, NULL, "%s/%d: offset %lld is committed; lowest that is not over: %lld", log->topic,
+                         (int)log->partition, (long long)committed, (long long)log->floor);
+    log->committed = committed;
     if (committed > log->floor && (size_t)log->floor < log->count)
         weir_world_violate(world, "%s/%d: offset %lld is committed, but %lld is not over", log->topic,
                            (int)log->partition, (long long)committed, (long long)log->floor);
