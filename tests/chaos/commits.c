@@ -17,6 +17,7 @@ struct reading {
     const char *group;
     struct weir_chaos_history *history;
     int64_t ahead_ns; /* of the wall clock before the monotonic one */
+    uint64_t strangers_before_ns;
 };
 
 struct cursor {
@@ -72,7 +73,7 @@ static void keep(struct weir_chaos_history *history, const struct weir_chaos_com
     history->all[history->count++] = *commit;
 }
 
-/* Ours are written by members, whose maps or empty metadata they carry; the harness's own say so. */
+/* Members write maps, or nothing. */
 static bool is_strangers(const char *metadata)
 {
     return metadata && strncmp(metadata, "weir1:", 6) != 0 && metadata[0] != '\0';
@@ -96,6 +97,7 @@ static void take(struct reading *reading, const rd_kafka_message_t *record, cons
         commit.stranger = is_strangers(commit.metadata);
     }
     commit.monotonic_ns = (uint64_t)(time_ms * 1000000 - reading->ahead_ns);
+    commit.stranger |= commit.monotonic_ns < reading->strangers_before_ns;
     keep(reading->history, &commit);
 }
 
@@ -120,10 +122,12 @@ static int64_t clock_ns(clockid_t clock)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-void weir_scene_history(const char *group, struct weir_chaos_history *history)
+void weir_scene_history(const char *group, uint64_t strangers_before_ms, struct weir_chaos_history *history)
 {
     *history = (struct weir_chaos_history){0};
-    struct reading reading = {
-        .group = group, .history = history, .ahead_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC)};
+    struct reading reading = {.group = group,
+                              .history = history,
+                              .ahead_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC),
+                              .strangers_before_ns = strangers_before_ms * 1000000};
     weir_broker_read("__consumer_offsets", visit, &reading);
 }

@@ -4,6 +4,22 @@
 
 #include "tests/chaos/scenario.h"
 
-void weir_scenario_churn(struct weir_scene *scene); /* churn.c */
+/* churn.c */
+void weir_scenario_churn(struct weir_scene *scene);
+
+/* deaths.c */
+void weir_scenario_stuck(struct weir_scene *scene);
+void weir_scenario_zombie(struct weir_scene *scene);
+void weir_scenario_flap(struct weir_scene *scene);
+
+/* brokers.c */
+void weir_scenario_broker(struct weir_scene *scene);
+void weir_scenario_leaders(struct weir_scene *scene);
+
+/* groups.c */
+void weir_scenario_static_cooperative(struct weir_scene *scene);
+void weir_scenario_static_eager(struct weir_scene *scene);
+void weir_scenario_slow(struct weir_scene *scene);
+void weir_scenario_closing(struct weir_scene *scene);
 
 #endif

@@ -59,6 +59,7 @@ struct weir_scene {
     uint64_t left_ms[WEIR_SCENE_MEMBERS_MAX]; /* when it was sent SIGTERM; 0: it was not */
     struct weir_member_board settings;        /* what boards say at a start: work_us and the like */
     uint64_t began_ms, told_ms;
+    uint64_t strangers_before_ms; /* commits before it are not those of members */
 };
 
 /** Topic, group, dead letter topic and ledger, by the scene's size; terms by default. */
@@ -85,8 +86,10 @@ void weir_scene_dismiss(struct weir_scene *scene, unsigned member);
 bool weir_scene_reap(struct weir_scene *scene, unsigned member);
 /** SIGTERM and wait. */
 void weir_scene_leave(struct weir_scene *scene, unsigned member);
-/** Act on the cluster in use, noted as a disturbance: see weir_broker_control. */
+/** Act on the cluster in use, noted as a disturbance, see weir_broker_control; no progress is expected until the second
+ *  one has brought back what the first one took. */
 void weir_scene_broker(struct weir_scene *scene, const char *command);
+void weir_scene_broker_back(struct weir_scene *scene, const char *command);
 /** A disturbance of another kind has taken place. */
 void weir_scene_other(struct weir_scene *scene);
 /** From here on progress is expected, or not. */
@@ -125,7 +128,10 @@ void weir_scene_judge(struct weir_scene *scene);
             weir_chaos_blame((scene)->result, "" __VA_ARGS__); \
     } while (0)
 
-/** The history of a group's commits, from the broker's own topic. `ours`: not strangers; see commits.c. */
-void weir_scene_history(const char *group, struct weir_chaos_history *history);
+/** The history of a group's commits, from the broker's own topic. Strangers' are those with metadata that is no map,
+ *  those before a time, and removals. */
+void weir_scene_history(const char *group, uint64_t strangers_before_ms, struct weir_chaos_history *history);
+/** What strangers write as metadata. */
+#define WEIR_SCENE_STRANGER "by the harness"
 
 #endif

@@ -132,8 +132,15 @@ void weir_scene_leave(struct weir_scene *scene, unsigned member)
 
 void weir_scene_broker(struct weir_scene *scene, const char *command)
 {
+    weir_scene_watch(scene, false);
     weir_ledger_event(scene->stage.ledger, WEIR_EVENT_BROKER, 0);
     weir_broker_control(command);
+}
+
+void weir_scene_broker_back(struct weir_scene *scene, const char *command)
+{
+    weir_broker_control(command);
+    weir_scene_watch(scene, true);
 }
 
 void weir_scene_other(struct weir_scene *scene)
@@ -246,7 +253,7 @@ void weir_scene_judge(struct weir_scene *scene)
     weir_scene_watch(scene, false);
     close_members(scene);
     weir_broker_read(scene->letters, note_letter, scene);
-    weir_scene_history(scene->stage.group.text, &history);
+    weir_scene_history(scene->stage.group.text, scene->strangers_before_ms, &history);
     before = *scene->result; /* what the scenario itself found */
     weir_chaos_judge(scene->stage.ledger, &history, &scene->terms, scene->result);
     if (before.text[0]) {

@@ -61,7 +61,8 @@ struct judge {
     bool watching, failed;
     uint64_t work;      /* messages above the floors */
     uint64_t quiet_ns;  /* since when no floor advanced although there was work; 0: not so */
-    uint64_t broker_ns; /* since when a broker's disturbance waits for an advance; 0: none does */
+    bool broker_away;   /* a broker was disturbed; recovery counts from when progress is expected again */
+    uint64_t broker_ns; /* since when an advance is waited for; 0: none is */
 };
 
 void weir_chaos_history_deinit(struct weir_chaos_history *history)
@@ -100,6 +101,7 @@ void weir_chaos_add(struct weir_chaos_result *sum, const struct weir_chaos_resul
     sum->duplicates += one->duplicates;
     sum->duplicates_bound += one->duplicates_bound;
     sum->stragglers += one->stragglers;
+    sum->moved_back += one->moved_back;
     at_most(&sum->longest_stall_ms, one->longest_stall_ms);
     at_most(&sum->recovery_ms, one->recovery_ms);
     at_most(&sum->close_ms, one->close_ms);
@@ -273,7 +275,9 @@ static void take_commit(struct judge *judge, const struct weir_chaos_commit *com
     if (lane->has_map)
         weir_map_deinit(&lane->map);
     lane->has_map = false;
-    lane->floor = commit->offset;
+    bool beyond = commit->stranger && commit->offset > lane->messages[lane->count - 1].offset + 1;
+    judge->result->moved_back += !commit->stranger && !lane->strange && commit->offset < lane->floor;
+    lane->floor = beyond ? -1 : commit->offset;
     if (commit->metadata && commit->metadata[0] && !commit->stranger)
         lane->has_map = weir_map_decode(commit->metadata, strlen(commit->metadata), commit->offset, &any, &lane->map) ==
                         WEIR_MAP_VALID;
@@ -377,7 +381,7 @@ static void take_event(struct judge *judge, const struct weir_ledger_record *eve
         break;
     case WEIR_EVENT_BROKER:
         judge->result->disturbances++;
-        judge->broker_ns = event->monotonic_ns;
+        judge->broker_away = true;
         break;
     case WEIR_EVENT_OTHER:
         judge->result->disturbances++;
@@ -387,6 +391,10 @@ static void take_event(struct judge *judge, const struct weir_ledger_record *eve
         count_quiet(judge, event->monotonic_ns);
         judge->watching = event->outcome == WEIR_EVENT_WATCH;
         judge->quiet_ns = judge->watching && judge->work > 0 ? event->monotonic_ns : 0;
+        if (judge->watching && judge->broker_away) {
+            judge->broker_ns = event->monotonic_ns;
+            judge->broker_away = false;
+        }
         break;
     case WEIR_EVENT_CONTINUE:
         for (size_t index = 0; index < judge->lane_count; index++)

@@ -30,7 +30,7 @@ struct weir_chaos_commit {
     uint64_t topic_hash;
     int32_t partition;
     bool stranger;         /* not of a member of ours: messages that it passes over are nobody's loss */
-    int64_t offset;        /* -1: the commit was removed */
+    int64_t offset;        /* -1: the commit was removed; a stranger's beyond the log is as good as that */
     uint64_t monotonic_ns; /* on the ledger's clock */
     char *metadata;        /* NUL-terminated; NULL: none. Owned */
 };
@@ -60,6 +60,7 @@ struct weir_chaos_result {
     uint64_t overlaps, overlaps_involuntary;
     uint64_t duplicates, duplicates_bound;
     uint64_t stragglers;
+    uint64_t moved_back; /* commits of members that lowered a floor; for scenarios that allow none */
     uint64_t longest_stall_ms, recovery_ms, close_ms;
     bool ok;
     char text[512]; /* the first thing that is wrong */

@@ -321,7 +321,7 @@ Test(chaos_verdicts, two_runs_of_a_key_in_one_process_fail_however_long_they_tak
         if (offset != 2)
             run(&play, A, offset);
     commit(&play, MESSAGES);
-    must_fail(&play, "of its key was running");
+    must_fail(&play, "offset 2 started before the end of offset 0");
     cr_assert_eq(play.result.overlaps, 1u);
 }
 
@@ -454,6 +454,33 @@ Test(chaos_verdicts, what_a_strangers_commit_passes_over_is_nobodys_loss)
         run(&play, B, offset);
     commit(&play, MESSAGES);
     must_hold(&play);
+}
+
+Test(chaos_verdicts, a_strangers_commit_beyond_the_log_passes_over_nothing)
+{
+    struct play play;
+    begin(&play);
+    emit_all(&play);
+    run(&play, A, 0);
+    commit(&play, 1);
+    event(&play, WEIR_EVENT_OTHER, 0);
+    commit(&play, 1000);
+    play.commits[1].stranger = true;
+    for (int64_t offset = 3; offset < MESSAGES; offset++)
+        run(&play, B, offset);
+    commit(&play, MESSAGES);
+    must_fail(&play, "offset 1 is finished, which it was not");
+    cr_assert_eq(play.result.lost, 2u);
+}
+
+Test(chaos_verdicts, floors_that_move_back_are_counted)
+{
+    struct play play;
+    begin(&play);
+    killed_run(&play);
+    commit(&play, 2);
+    must_hold(&play);
+    cr_assert_eq(play.result.moved_back, 1u);
 }
 
 Test(chaos_verdicts, sums_keep_the_first_fault_and_the_worst_times)

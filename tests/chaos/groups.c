@@ -1,0 +1,130 @@
+/*
+ * What the group's protocol asks of members: static ones may bounce, handlers may take longer than
+ * max.poll.interval.ms, and a close under load is done in time.
+ */
+#include "tests/chaos/families.h"
+#include <inttypes.h>
+#include <stdio.h>
+
+/* ---- static members ---- */
+
+enum { SETTINGS_MAX = 64, CLOSE_MS_MAX = 40000 };
+
+static void start_static(struct weir_scene *scene, unsigned member, const char *strategy)
+{
+    char name[32];
+    snprintf(name, sizeof name, "member-%u", member);
+    weir_scene_start(scene, member,
+                     WEIR_SCENE_SETTINGS(scene, "group.instance.id", name, "session.timeout.ms", "20000",
+                                         "partition.assignment.strategy", strategy));
+}
+
+static uint64_t done_by(const struct weir_scene *scene, unsigned member)
+{
+    return atomic_load(&scene->members[member].board->finished);
+}
+
+/* Each goes, by SIGTERM or SIGKILL, and comes back; the others must not notice. */
+static void bounce(struct weir_scene *scene, const char *strategy)
+{
+    weir_scene_set(scene);
+    weir_scene_produce(scene, scene->size.messages);
+    uint64_t share = (uint64_t)scene->stage.partitions / scene->size.members;
+    for (unsigned member = 0; member < scene->size.members; member++)
+        start_static(scene, member, strategy);
+    for (unsigned member = 0; member < scene->size.members; member++)
+        WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS,
+                         atomic_load(&scene->members[member].board->partitions) == share && done_by(scene, member) > 0);
+    weir_scene_watch(scene, true);
+    uint64_t rebalances = atomic_load(&scene->members[0].board->rebalances);
+    for (unsigned round = 0; round < scene->size.disturbances; round++) {
+        unsigned member = 1 + (unsigned)weir_scene_below(scene, scene->size.members - 1);
+        uint64_t before = done_by(scene, member);
+        if (round % 2)
+            weir_scene_kill(scene, member);
+        else
+            weir_scene_leave(scene, member);
+        weir_scene_sleep(scene, weir_scene_below(scene, 1000));
+        start_static(scene, member, strategy);
+        WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, done_by(scene, member) > before || weir_scene_is_done(scene));
+    }
+    WEIR_SCENE_REQUIRE(scene, atomic_load(&scene->members[0].board->rebalances) == rebalances,
+                       "a member that stayed saw a rebalance when static ones bounced");
+    weir_scene_finish(scene, 90000);
+    weir_scene_judge(scene);
+}
+
+void weir_scenario_static_cooperative(struct weir_scene *scene)
+{
+    bounce(scene, "cooperative-sticky");
+}
+
+void weir_scenario_static_eager(struct weir_scene *scene)
+{
+    bounce(scene, "range");
+}
+
+/* ---- slow handlers ---- */
+
+/* Handlers of 9 s where max.poll.interval.ms is 4 s: nobody leaves the group, nothing runs twice. */
+void weir_scenario_slow(struct weir_scene *scene)
+{
+    enum { POLL_MS = 4000, HANDLER_MS = 9000 };
+    weir_scene_set(scene);
+    atomic_store(&scene->settings.long_every, scene->size.messages / 40);
+    atomic_store(&scene->settings.long_ms, HANDLER_MS);
+    weir_scene_produce(scene, scene->size.messages);
+    const char *const *settings = WEIR_SCENE_SETTINGS(scene, "max.poll.interval.ms", "4000", "session.timeout.ms",
+                                                      "3000", "weir.revoke.drain.ms.max", "2000");
+    scene->terms.drain_ms = 2000;
+    for (unsigned member = 0; member < scene->size.members; member++)
+        weir_scene_start(scene, member, settings);
+    uint64_t share = (uint64_t)scene->stage.partitions / scene->size.members;
+    for (unsigned member = 0; member < scene->size.members; member++)
+        WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, atomic_load(&scene->members[member].board->partitions) == share);
+    uint64_t rebalances = atomic_load(&scene->members[0].board->rebalances), slow = 0;
+    for (int32_t partition = 0; partition < scene->stage.partitions; partition++)
+        for (int64_t offset = 0; offset < (int64_t)scene->size.messages / scene->stage.partitions; offset++)
+            slow += weir_member_is_one_in(scene->size.messages / 40, partition, offset, scene->seed + 1);
+    for (uint64_t count = 0; count < slow; count++)
+        weir_scene_other(scene);
+    weir_scene_watch(scene, true);
+    weir_scene_finish(scene, 4 * HANDLER_MS * slow);
+    for (unsigned member = 0; member < scene->size.members; member++) {
+        WEIR_SCENE_REQUIRE(scene, weir_member_log_count(&scene->members[member], "max.poll") == 0,
+                           "member %u exceeded max.poll.interval.ms", member);
+        WEIR_SCENE_REQUIRE(scene, atomic_load(&scene->members[member].board->partitions) == share,
+                           "member %u lost partitions", member);
+    }
+    WEIR_SCENE_REQUIRE(scene, atomic_load(&scene->members[0].board->rebalances) == rebalances, "there were rebalances");
+    weir_scene_judge(scene);
+    WEIR_SCENE_REQUIRE(scene, scene->result->duplicates == 0, "%" PRIu64 " messages ran twice",
+                       scene->result->duplicates);
+}
+
+/* ---- closing ---- */
+
+/* One after the other is told to go in the middle of its work, and comes back. */
+void weir_scenario_closing(struct weir_scene *scene)
+{
+    weir_scene_set(scene);
+    const char *const *settings = WEIR_SCENE_SETTINGS(scene, "weir.window.messages.max", "1024");
+    atomic_store(&scene->settings.fails_percent, 2);
+    weir_scene_produce(scene, scene->size.messages);
+    for (unsigned member = 0; member < scene->size.members; member++)
+        weir_scene_start(scene, member, settings);
+    WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, weir_scene_finished(scene) > 0);
+    weir_scene_watch(scene, true);
+    for (unsigned round = 0; round < scene->size.disturbances; round++) {
+        unsigned member = round % scene->size.members;
+        weir_scene_sleep(scene, 300 + weir_scene_below(scene, 700));
+        weir_scene_leave(scene, member);
+        weir_scene_start(scene, member, settings);
+    }
+    weir_scene_finish(scene, 90000);
+    weir_scene_judge(scene);
+    WEIR_SCENE_REQUIRE(scene, scene->result->close_ms < CLOSE_MS_MAX, "a close took %" PRIu64 " ms",
+                       scene->result->close_ms);
+    WEIR_SCENE_REQUIRE(scene, scene->result->duplicates == 0, "%" PRIu64 " messages ran twice",
+                       scene->result->duplicates);
+}
