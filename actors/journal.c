@@ -115,27 +115,26 @@ static void make_room(struct weir_journal *journal)
         if (says_less(&journal->table.entries[index], least))
             least = &journal->table.entries[index];
     }
-    weir_log(WEIR_LOG_WARN, WEIR_NO_FIELDS,
-             "the crash journal has %u suspects, its limit; the one at offset %lld of a partition %d, with %u crashes, "
-             "is forgotten",
-             WEIR_JOURNAL_SUSPECTS_MAX, (long long)least->name.offset, (int)least->name.partition, least->crashes);
     remove_entry(journal, least);
 }
 
-static void accuse(struct weir_journal *journal, const struct weir_journal_name *name, bool alone, int64_t wall_ms)
+static void accuse(struct weir_journal *journal, const struct weir_journal_name *name,
+                   struct weir_journal_findings *findings, int64_t wall_ms)
 {
     struct weir_suspect *entry = find_place(journal, name);
     if (entry && !same_name(&entry->name, name))
         *entry = (struct weir_suspect){0};
     if (!entry) {
-        if (journal->table.count == WEIR_JOURNAL_SUSPECTS_MAX)
+        if (journal->table.count == WEIR_JOURNAL_SUSPECTS_MAX) {
             make_room(journal);
+            findings->forgotten++;
+        }
         entry = &journal->table.entries[journal->table.count++];
         *entry = (struct weir_suspect){0};
     }
     entry->name = *name;
     entry->crashes += entry->crashes < UINT32_MAX;
-    entry->crashes_alone += alone && entry->crashes_alone < UINT32_MAX;
+    entry->crashes_alone += findings->alone && entry->crashes_alone < UINT32_MAX;
     entry->last_wall_ms = wall_ms;
     if (entry->first_wall_ms == 0)
         entry->first_wall_ms = wall_ms;
@@ -233,7 +232,7 @@ static void read_slots(struct weir_journal *journal, struct weir_journal_finding
     uint64_t alone = atomic_load_explicit(&journal->file->alone, memory_order_relaxed);
     findings->alone = findings->running == 1 && findings->damaged == 0 && alone == journal->table.generation;
     for (unsigned index = 0; index < findings->running; index++)
-        accuse(journal, &names[index], findings->alone, wall_ms);
+        accuse(journal, &names[index], findings, wall_ms);
 }
 
 struct weir_journal_findings weir_journal_attach(struct weir_journal *journal, struct weir_journal_file *file,
@@ -426,11 +425,15 @@ static void report(const char *path, const struct weir_journal *journal, const s
     if (findings->damaged > 0)
         weir_log(WEIR_LOG_WARN, WEIR_NO_FIELDS, "%u slots of the crash journal %s are damaged and ignored",
                  findings->damaged, path);
+    if (findings->forgotten > 0)
+        weir_log(WEIR_LOG_WARN, WEIR_NO_FIELDS,
+                 "the crash journal %s is full with %u suspects: %u of those with fewest crashes were forgotten", path,
+                 WEIR_JOURNAL_SUSPECTS_MAX, findings->forgotten);
     if (findings->running > 0)
         weir_log(WEIR_LOG_WARN, WEIR_NO_FIELDS,
-                 "the process before this one ended while %u messages were handled%s; each of the %" PRIu64
+                 "the process before this one ended with handlers running: %u%s; each of the %" PRIu64
                  " suspects will run with nothing beside it",
-                 findings->running, findings->alone ? ", which ran alone" : "", journal->table.count);
+                 findings->running, findings->alone ? ", alone" : "", journal->table.count);
 }
 
 struct weir_journal *weir_journal_open(const char *path, const char *group, int64_t wall_ms, struct weir_error *error)

@@ -123,9 +123,10 @@ enum weir_journal_verdict {
 
 struct weir_journal_findings {
     enum weir_journal_verdict verdict;
-    unsigned running; /* messages that were running when the process ended */
-    unsigned damaged; /* slots that could not be read */
-    bool alone;       /* the one that was running ran alone */
+    unsigned running;   /* messages that were running when the process ended */
+    unsigned damaged;   /* slots that could not be read */
+    unsigned forgotten; /* suspects that made room for others, J4 */
+    bool alone;         /* the one that was running ran alone */
 };
 
 /**
