@@ -7,6 +7,7 @@
  * answer) keeps its partition and the Kafka client alive for good: that is reported, and safer than freeing under them.
  */
 #include "actors/consumer.h"
+#include "actors/report.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include "runtime/memory.h"
@@ -225,8 +226,10 @@ struct weir_consumer *weir_consumer_create_on(const struct weir_config *config, 
     atomic_init(&consumer->lease_holds, true);
     pthread_mutex_init(&consumer->close_lock, NULL);
     pthread_cond_init(&consumer->close_changed, NULL);
-    if (build(consumer, error) == 0)
+    if (build(consumer, error) == 0) {
+        weir_report_add(consumer);
         return consumer;
+    }
     free_parts(consumer);
     return NULL;
 }
@@ -388,6 +391,7 @@ void weir_consumer_destroy(struct weir_consumer *consumer)
     if (consumer->owns_system && atomic_load(&consumer->started))
         weir_system_stop(consumer->system);
     forget_signals(consumer);
+    weir_report_remove(consumer);
     weir_later_quiesce();
     bool held = false;
     struct weir_partition *partition = atomic_load(&consumer->partitions);
