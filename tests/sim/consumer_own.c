@@ -84,6 +84,11 @@ static bool map_has_finished(const struct weir_kafka_offset *committed, int64_t 
     return weir_world_consumer.map_has_finished(committed, offset);
 }
 
+static bool audit(struct weir_audit *audit, void *consumer, char *text, size_t text_size)
+{
+    return weir_audit_consumer(audit, consumer, text, text_size);
+}
+
 const struct weir_world_driver weir_own_driver = {
     .create = create,
     .start = start,
@@ -91,4 +96,5 @@ const struct weir_world_driver weir_own_driver = {
     .is_closed = is_closed,
     .destroy = destroy,
     .map_has_finished = map_has_finished,
+    .audit = audit,
 };

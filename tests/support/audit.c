@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WALK_EVERY 4 /* audits: a walk costs as much as a step, and what is broken stays broken */
+#define WALK_EVERY 4 /* audits */
 #define WAKE_IDLE  0 /* as in runtime/worker.c */
 
 #define HOLDS(condition, what) \
@@ -233,6 +233,17 @@ static const char *check_partition(struct weir_audit *audit, const struct weir_c
     return wrong;
 }
 
+/* Which partition is looked at in full this time, or SIZE_MAX. A walk takes as long as there are messages, so the more
+ * there are the rarer it is; what is broken stays broken. */
+static size_t choose_walk(struct weir_audit *audit, size_t count)
+{
+    audit->turn++;
+    if (count == 0 || audit->turn < audit->walk_next)
+        return SIZE_MAX;
+    audit->walk_next = audit->turn + WALK_EVERY;
+    return audit->walks++ % count;
+}
+
 bool weir_audit_consumer(struct weir_audit *audit, const struct weir_consumer *consumer, char *text, size_t text_size)
 {
     size_t count = 0, index = 0;
@@ -240,10 +251,11 @@ bool weir_audit_consumer(struct weir_audit *audit, const struct weir_consumer *c
          partition = partition->list_next)
         count++;
     WEIR_CHECK(count <= WEIR_AUDIT_PARTITIONS_MAX);
-    size_t walked = count > 0 && audit->turn % WALK_EVERY == 0 ? audit->turn / WALK_EVERY % count : SIZE_MAX;
-    audit->turn++;
+    size_t walked = choose_walk(audit, count);
     for (const struct weir_partition *partition = atomic_load(&consumer->partitions); partition;
          partition = partition->list_next, index++) {
+        if (index == walked)
+            audit->walk_next += partition->tracker.count / 16;
         /* new ones are put in front: count from the end, so that each keeps its place */
         const char *wrong = check_partition(audit, consumer, count - 1 - index, partition, index == walked);
         if (!wrong)

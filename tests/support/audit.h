@@ -28,7 +28,8 @@ struct weir_partition;
 
 /* What one consumer's audits remember; zeroed before the first. */
 struct weir_audit {
-    uint64_t turn;   /* audits so far */
+    uint64_t turn; /* audits so far */
+    uint64_t walks, walk_next;
     uint64_t walked; /* partitions that were looked at in full, with something in flight */
     struct {
         const struct weir_partition *partition;
