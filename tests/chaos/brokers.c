@@ -98,8 +98,9 @@ static void disturb_brokers(struct weir_scene *scene, unsigned round, const char
     cr_assert_geq(coordinator, 1, "the group has no coordinator");
     if (round % 2 == 0) { /* stopped in the middle of a revoke, which a member's coming brings about */
         snprintf(broker, sizeof broker, "%d", coordinator);
+        unsigned revokes = weir_member_log_count(&scene->members[0], "revoking");
         weir_scene_start(scene, last, settings);
-        weir_scene_sleep(scene, 100 + weir_scene_below(scene, 400));
+        WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, weir_member_log_count(&scene->members[0], "revoking") > revokes);
         stand_still(scene, broker, 4000);
         weir_scene_leave(scene, last);
         return;
@@ -119,6 +120,8 @@ void weir_scenario_leaders(struct weir_scene *scene)
     const char *const *settings =
         WEIR_SCENE_SETTINGS(scene, "session.timeout.ms", "6000", "topic.metadata.refresh.interval.ms", "2000");
     uint64_t part = scene->size.messages / (scene->size.disturbances + 1);
+    atomic_store(&scene->settings.long_every, 100); /* so that a revoke takes its time */
+    atomic_store(&scene->settings.long_ms, 1000);
     weir_scene_produce(scene, scene->size.messages - part * scene->size.disturbances);
     for (unsigned member = 0; member + 1 < scene->size.members; member++)
         weir_scene_start(scene, member, settings);

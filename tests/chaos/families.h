@@ -22,4 +22,16 @@ void weir_scenario_static_eager(struct weir_scene *scene);
 void weir_scenario_slow(struct weir_scene *scene);
 void weir_scenario_closing(struct weir_scene *scene);
 
+/* offsets.c */
+void weir_scenario_offsets_earliest(struct weir_scene *scene);
+void weir_scenario_offsets_latest(struct weir_scene *scene);
+void weir_scenario_offsets_error(struct weir_scene *scene);
+void weir_scenario_mirrored(struct weir_scene *scene);
+void weir_scenario_recreated(struct weir_scene *scene);
+void weir_scenario_grown(struct weir_scene *scene);
+
+/* letters.c */
+void weir_scenario_letters(struct weir_scene *scene);
+void weir_scenario_poison(struct weir_scene *scene);
+
 #endif

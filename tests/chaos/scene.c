@@ -240,8 +240,10 @@ static void note_letter(void *user, rd_kafka_message_t *letter)
 static void close_members(struct weir_scene *scene)
 {
     for (unsigned member = 0; member < WEIR_SCENE_MEMBERS_MAX; member++)
-        if (weir_scene_runs(scene, member) && scene->left_ms[member] == 0)
-            weir_scene_dismiss(scene, member);
+        if (weir_scene_runs(scene, member) && scene->left_ms[member] == 0) {
+            scene->left_ms[member] = weir_broker_now_ms(); /* the end, no disturbance: the ledger is not told */
+            weir_member_signal(&scene->members[member], SIGTERM);
+        }
     for (unsigned member = 0; member < WEIR_SCENE_MEMBERS_MAX; member++)
         WEIR_SCENE_UNTIL(scene, 2 * WEIR_BROKER_WAIT_MS, weir_scene_reap(scene, member));
 }
