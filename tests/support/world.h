@@ -37,6 +37,7 @@
 #include "actors/kafka_fake/kafka_fake.h"
 #include "runtime/simulation.h"
 #include "tests/support/audit.h"
+#include <weir/consumer.h>
 #include <weir/message.h>
 
 #define WEIR_WORLD_PROCESSES_MAX 64
@@ -62,6 +63,9 @@ struct weir_world_driver {
 
 /* The consumer itself. Its driver_data: option names and values, ended by NULL, or NULL. */
 extern const struct weir_world_driver weir_world_consumer;
+/** The consumer of a process, with this handler, whose user is the process, and with options as above; for drivers. */
+struct weir_consumer *weir_world_consumer_create(struct weir_world_process *process, weir_handler *handler,
+                                                 const char *const *options);
 
 /* How often, in thousandths of the runs; the rest is acked. */
 struct weir_world_chances {

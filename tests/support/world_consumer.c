@@ -54,7 +54,7 @@ static void set_number(struct weir_config *config, const char *name, uint64_t va
     set(config, name, text);
 }
 
-static struct weir_config *configure(const struct weir_world_process *process)
+static struct weir_config *configure(const struct weir_world_process *process, const char *const *options)
 {
     struct weir_world *world = weir_world_of(process);
     const struct weir_world_settings *settings = weir_world_settings(world);
@@ -70,22 +70,27 @@ static struct weir_config *configure(const struct weir_world_process *process)
     set(config, "weir.topics", settings->topics);
     set(config, "weir.dlq.topic", letters);
     set_number(config, "weir.workers", settings->workers);
-    const char *const *options = settings->driver_data;
     for (; options && options[0]; options += 2)
         set(config, options[0], options[1]);
     return config;
 }
 
-static void *consumer_create(struct weir_world_process *process)
+struct weir_consumer *weir_world_consumer_create(struct weir_world_process *process, weir_handler *handler,
+                                                 const char *const *options)
 {
-    struct weir_config *config = configure(process);
+    struct weir_config *config = configure(process, options);
     struct weir_error error;
-    struct weir_consumer *consumer = weir_consumer_create_on(config, on_message, process, weir_world_kafka(process),
+    struct weir_consumer *consumer = weir_consumer_create_on(config, handler, process, weir_world_kafka(process),
                                                              weir_world_system(process), &error);
     if (!consumer)
         fprintf(stderr, "world: %s\n", error.text);
     weir_config_destroy(config);
     return consumer;
+}
+
+static void *consumer_create(struct weir_world_process *process)
+{
+    return weir_world_consumer_create(process, on_message, weir_world_settings(weir_world_of(process))->driver_data);
 }
 
 static void consumer_start(void *consumer)
