@@ -11,6 +11,7 @@ packages_of() { # GROUP
         ;;
     test) echo g++ libcriterion-dev libcurl4-openssl-dev valgrind clang 'libclang-rt-dev|libclang-rt-14-dev' ;;
     check) echo g++ clang clang-format clang-tidy shellcheck ;;
+    coverage) echo gcovr ;;
     librdkafka) # npm may have come by other ways than Debian's
         echo make g++ libssl-dev zlib1g-dev libzstd-dev
         command -v npm >/dev/null || echo npm
