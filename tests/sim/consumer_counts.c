@@ -1,8 +1,10 @@
 /*
  * What must neither be counted twice nor passed over: holes at the end of the log, the bound on held messages, attempts
- * of an overloaded handler, the price of a dead letter; and that a gate, once open, is made use of. One process each.
+ * of an overloaded handler, the price of a dead letter; that a gate, once open, is made use of; and which commit ends
+ * the wait of a process that has slept. One process each.
  */
 #include "actors/consumer.h"
+#include "runtime/system.h"
 #include "tests/sim/consumer_own.h"
 #include "tests/support/test.h"
 #include <weir/log.h>
@@ -10,16 +12,28 @@
 #define SECOND WEIR_WORLD_SECOND
 
 static struct weir_own own;
-static enum weir_outcome answer;    /* of runs up to attempt `answer_runs` */
-static unsigned answer_runs, asked; /* of a message; by all */
-static uint64_t delay_ms;           /* 0: as the options have it */
+static enum weir_outcome answer;                /* of the first runs */
+static unsigned answer_runs, retry_runs, asked; /* how many they are; how many then ask for a retry; runs so far */
+static uint64_t delay_ms;                       /* 0: as the options have it */
+static uint64_t awake_ns; /* the first run from then on notes how many commits had been carried out */
+static uint64_t commits_before_run;
+
+static uint64_t commits_of(struct weir_world *world)
+{
+    return weir_fake_counts(weir_world_cluster(world))->commits_applied;
+}
 
 static enum weir_outcome on_message(struct weir_message *message, void *user)
 {
     uint64_t run;
+    struct weir_world *world = weir_world_of(user);
+    if (awake_ns > 0 && weir_simulation_now_ns(weir_world_simulation(world)) >= awake_ns) {
+        awake_ns = 0;
+        commits_before_run = commits_of(world);
+    }
     weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
                      weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
-    enum weir_outcome outcome = asked < answer_runs ? answer : WEIR_ACK;
+    enum weir_outcome outcome = asked < answer_runs ? answer : asked < answer_runs + retry_runs ? WEIR_RETRY : WEIR_ACK;
     asked++;
     weir_world_end(user, run, outcome);
     return outcome == WEIR_RETRY && delay_ms > 0 ? weir_retry_after(message, delay_ms, "not now") : outcome;
@@ -31,8 +45,8 @@ static struct weir_world *make(const char *const *options, unsigned messages, en
     own = (struct weir_own){on_message, options};
     answer = outcome;
     answer_runs = runs;
-    asked = 0;
-    delay_ms = 0;
+    asked = retry_runs = 0;
+    delay_ms = awake_ns = 0;
     return weir_world_create(&(struct weir_world_settings){.seed = 11,
                                                            .partitions = 1,
                                                            .null_keys = 1000,
@@ -90,11 +104,12 @@ Test(counts, held_messages_close_the_intake_at_their_bound)
 Test(counts, an_overloaded_handler_costs_a_message_no_attempt)
 {
     static const char *const options[] = {"weir.retry.attempts.max", "3", NULL};
-    struct weir_world *world = make(options, 4, WEIR_OVERLOADED, 40);
+    struct weir_world *world = make(options, 1, WEIR_OVERLOADED, 10);
+    retry_runs = 2;
     weir_world_start(world);
     cr_assert(weir_world_run_until_finished(world, 3600 * SECOND));
-    cr_assert_eq(weir_world_tally(world)->letters, 0);
-    cr_assert_eq(weir_world_tally(world)->runs, 44);
+    cr_assert_eq(weir_world_tally(world)->letters, 0, "its attempts were spent");
+    cr_assert_eq(weir_world_tally(world)->runs, 10 + 2 + 1);
     close_world(world);
 }
 
@@ -153,5 +168,38 @@ Test(gate, is_made_use_of_at_once_when_it_opens)
         rebalances = weir_fake_counts(weir_world_cluster(world))->rebalances;
     }
     cr_assert_geq(rebalances, 20);
+    close_world(world);
+}
+
+/* ---- the lease ---- */
+
+/* A commit is carried out, and its answer on the way, when all workers fall asleep for longer than the lease. */
+static void sleep_on_a_commit(struct weir_world *world, struct weir_world_process *process)
+{
+    uint64_t commits = commits_of(world);
+    for (unsigned count = 0; count < 5; count++)
+        weir_world_append(world, "orders", 0, -1);
+    while (commits_of(world) == commits)
+        cr_assert(weir_simulation_step(weir_world_simulation(world)));
+    struct weir_system *system = weir_world_system(process);
+    for (unsigned index = 0; index < weir_system_worker_count(system); index++)
+        weir_simulation_stall(weir_world_simulation(world), weir_system_worker(system, index), 5 * SECOND);
+    awake_ns = weir_simulation_now_ns(weir_world_simulation(world)) + 5 * SECOND;
+}
+
+Test(lease, comes_back_with_no_commit_of_before_the_sleep)
+{
+    struct weir_world *world = make(NULL, 0, WEIR_ACK, 0);
+    struct weir_world_process *process = weir_world_start(world);
+    weir_world_run(world, 5 * SECOND);
+    for (unsigned round = 0; round < 20; round++) {
+        sleep_on_a_commit(world, process);
+        uint64_t commits = commits_of(world);
+        for (unsigned count = 0; count < 20; count++)
+            weir_world_append(world, "orders", 0, -1);
+        weir_world_run(world, 15 * SECOND);
+        cr_assert_eq(awake_ns, 0, "round %u: nothing ran after the sleep", round);
+        cr_assert_gt(commits_before_run, commits, "round %u", round);
+    }
     close_world(world);
 }
