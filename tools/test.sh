@@ -4,7 +4,7 @@
 # Totals are taken from what each runner says at its end; a suite that ran nothing, or ended badly without naming a
 # failed test, counts as one failure.
 
-test_suites_all=(unit scenario sim seeds install examples asan tsan valgrind fuzz broker)
+test_suites_all=(unit scenario sim seeds install examples asan tsan valgrind mutants fuzz broker)
 test_suites_of_librdkafka=(unit scenario sim broker) # which another librdkafka can be tried with
 test_filter=
 test_build=build_normal test_folder=$root/build test_prefix= # where the suites' programs come from; begins their names
@@ -282,7 +282,7 @@ test_main() {
             ;;
         --minutes | --scenario | --seed) chaos_option "$1" "${2:-}" && shift ;;
         --report) chaos_options+=(--report "$root/docs/chaos.md") ;;
-        unit | scenario | sim | seeds | install | examples | asan | tsan | valgrind | fuzz | broker | chaos) suites+=("$1") ;;
+        unit | scenario | sim | seeds | install | examples | asan | tsan | valgrind | mutants | fuzz | broker | chaos) suites+=("$1") ;;
         *) die "test: unknown suite '$1'; there are: ${test_suites_all[*]} chaos" ;;
         esac
         shift
