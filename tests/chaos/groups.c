@@ -94,7 +94,6 @@ void weir_scenario_slow(struct weir_scene *scene)
     weir_scene_set(scene);
     atomic_store(&scene->settings.long_every, scene->size.messages / SLOW);
     atomic_store(&scene->settings.long_ms, HANDLER_MS);
-    weir_scene_produce(scene, scene->size.messages);
     const char *const *settings = WEIR_SCENE_SETTINGS(scene, "max.poll.interval.ms", "4000", "session.timeout.ms",
                                                       "3000", "weir.revoke.drain.ms.max", "2000");
     scene->terms.drain_ms = 2000;
@@ -103,6 +102,7 @@ void weir_scenario_slow(struct weir_scene *scene)
         weir_scene_start(scene, member, settings);
     for (unsigned member = 0; member < scene->size.members; member++)
         WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, atomic_load(&scene->members[member].board->partitions) == share);
+    weir_scene_produce(scene, scene->size.messages); /* not before the group has formed, which would be a rebalance */
     uint64_t rebalances = atomic_load(&scene->members[0].board->rebalances);
     weir_scene_watch(scene, true);
     weir_scene_finish(scene, 120000);
@@ -115,6 +115,8 @@ void weir_scenario_slow(struct weir_scene *scene)
     WEIR_SCENE_REQUIRE(scene, atomic_load(&scene->members[0].board->rebalances) == rebalances, "there were rebalances");
     note_slow(scene);
     weir_scene_judge(scene);
+    WEIR_SCENE_REQUIRE(scene, scene->result->duplicates + scene->result->stragglers == 0,
+                       "%" PRIu64 " messages ran twice", scene->result->duplicates);
 }
 
 /* ---- closing ---- */
