@@ -5,7 +5,7 @@
 # failed test, counts as one failure.
 
 test_suites_all=(unit scenario sim seeds install examples asan tsan valgrind mutants fuzz broker)
-test_suites_of_librdkafka=(unit scenario sim broker) # which another librdkafka can be tried with
+test_suites_of_librdkafka=(unit scenario sim broker chaos) # which another librdkafka can be tried with
 test_filter=
 test_build=build_normal test_folder=$root/build test_prefix= # where the suites' programs come from; begins their names
 test_names=() test_passed=() test_failed=() test_seconds=()
@@ -289,7 +289,7 @@ test_main() {
     done
     if [ ${#suites[@]} -eq 0 ]; then
         suites=("${test_suites_all[@]}")
-        [ -z "$librdkafka" ] || suites=(scenario broker)
+        [ -z "$librdkafka" ] || suites=(scenario broker chaos)
     fi
     need_packages build test
     [ -z "$librdkafka" ] || use_new_librdkafka "${suites[@]}"
