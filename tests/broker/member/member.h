@@ -27,6 +27,7 @@ struct weir_member_board {
     _Atomic uint64_t long_ms;
     _Atomic uint64_t dead_every;   /* one in so many dies at its first run; 0: none */
     _Atomic uint64_t poison_every; /* one in so many fails at every run; 0: none */
+    _Atomic uint64_t crash_every;  /* one in so many ends the process by abort() at every run; 0: none */
     _Atomic uint64_t seed;         /* for which of them */
 
     /* written by the member */
