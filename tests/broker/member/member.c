@@ -58,8 +58,11 @@ static enum weir_outcome work(struct weir_subject *unused, struct weir_message *
         sleep_us = 1000 * atomic_load_explicit(&board->long_ms, memory_order_relaxed);
     if (sleep_us > 0)
         weir_test_sleep_us((unsigned)sleep_us);
-    if (is_one_in(&board->crash_every, message, 4))
+    if (is_one_in(&board->crash_every, message, 4)) {
+        if (subject.ledger)
+            weir_ledger_end(subject.ledger, message, WEIR_RETRY); /* nobody else can say that this run is over */
         abort();
+    }
     if (is_one_in(&board->dead_every, message, 2))
         return weir_dead(message, "dies by the test");
     if (is_one_in(&board->poison_every, message, 3))
