@@ -75,7 +75,7 @@ check_names() {
     local named unknown=0 bad twice
     cd "$root" || return 1
     for named in $(project_files '*.md' | xargs -r grep -hoE '\./dev test [a-z]+' | sed 's/.* //' | sort -u); do
-        [[ " ${test_suites_all[*]} " == *" $named "* ]] || { echo "no such suite: $named" && unknown=1; }
+        [[ " ${test_suites_all[*]} ${test_suites_apart[*]} " == *" $named "* ]] || { echo "no such suite: $named" && unknown=1; }
     done
     bad=$(project_files 'tests/*.c' | xargs -r grep -nE '^(Parameterized)?Test\(' |
         grep -vE ':Test\([a-z0-9_]+, [a-z0-9_]+(, [.].*)?\)$' || true)

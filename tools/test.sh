@@ -283,7 +283,7 @@ test_main() {
         --minutes | --scenario | --seed) chaos_option "$1" "${2:-}" && shift ;;
         --report) chaos_options+=(--report "$root/docs/chaos.md") ;;
         unit | scenario | sim | seeds | install | examples | asan | tsan | valgrind | mutants | fuzz | broker | chaos) suites+=("$1") ;;
-        *) die "test: unknown suite '$1'; there are: ${test_suites_all[*]} chaos" ;;
+        *) die "test: unknown suite '$1'; there are: ${test_suites_all[*]} ${test_suites_apart[*]}" ;;
         esac
         shift
     done
