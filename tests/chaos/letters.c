@@ -79,6 +79,10 @@ void weir_scenario_poison(struct weir_scene *scene)
     weir_scene_sleep(scene, 2000);
     scene->terms.unfinished = true; /* poison is retried for ever */
     weir_scene_judge(scene);
+    uint64_t retries = 0;
+    for (unsigned member = 0; member < scene->size.members; member++)
+        retries += scene->members[member].board->stats.counters.retries;
+    WEIR_SCENE_REQUIRE(scene, retries > scene->size.messages / 200, "vacuous: %" PRIu64 " runs of poison", retries);
     WEIR_SCENE_REQUIRE(scene, healthy.ok, "%s", healthy.text);
     WEIR_SCENE_REQUIRE(scene, 10 * healthy_ms >= 9 * poisoned_ms,
                        "70 %% took %" PRIu64 " ms without poison and %" PRIu64 " ms beside it", healthy_ms,
