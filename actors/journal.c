@@ -20,6 +20,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#define NUMBER_MAX (UINT64_C(1) << 62) /* of sequence and generation: what comes after it must be higher */
+
 void (*weir_journal_on_store)(void);
 
 /* ---- stores ---- */
@@ -52,8 +54,8 @@ static uint64_t table_check(const struct weir_journal_table *table)
 
 static bool table_is_valid(const struct weir_journal_table *table)
 {
-    return table->sequence > 0 && table->generation > 0 && table->count <= WEIR_JOURNAL_SUSPECTS_MAX &&
-           table->check == table_check(table);
+    return table->sequence - 1 < NUMBER_MAX && table->generation - 1 < NUMBER_MAX &&
+           table->count <= WEIR_JOURNAL_SUSPECTS_MAX && table->check == table_check(table);
 }
 
 /* Write what `journal->table` says into the copy that does not count, which makes it count. */
