@@ -204,9 +204,10 @@ static _Noreturn void execute(const struct weir_member *member, int ledger, int 
         arguments[index] = texts[index];
     arguments[count] = NULL;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    sigset_t early; /* the member lets it through when it can act on it */
+    sigemptyset(&early);
+    sigaddset(&early, SIGTERM);
+    sigprocmask(SIG_SETMASK, &early, NULL);
     bool shown = getenv("WEIR_TEST_MEMBER_LOG") != NULL;
     if (getppid() == parent && (shown || dup2(member->log_descriptor, STDERR_FILENO) >= 0))
         execv(WEIR_TESTS_MEMBER, arguments);

@@ -2,6 +2,7 @@
 #include "tests/broker/member/member.h"
 #include "tests/support/subject.h"
 #include "tests/support/wait.h"
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,12 +168,31 @@ static void report(void)
     atomic_store_explicit(&board->closed, 1, memory_order_release);
 }
 
+/* Told to go before the consumer listens to signals: there is nothing to close. */
+static void go_early(int signal_number)
+{
+    (void)signal_number;
+    atomic_store_explicit(&board->closed_ms, now_ms(), memory_order_relaxed);
+    atomic_store_explicit(&board->closed, 1, memory_order_release);
+    _exit(0);
+}
+
+static void let_go_early(void)
+{
+    sigset_t none;
+    board->code = WEIR_OK;
+    signal(SIGTERM, go_early);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL); /* it was blocked until here */
+}
+
 int main(int argc, char **argv)
 {
     const char *settings[2 * SETTINGS_MAX + 1];
     if (argc < 4 || argc - 4 > SETTINGS_MAX)
         return 2;
     board = share(atoi(argv[1]));
+    let_go_early();
     open_ledger(atoi(argv[2]));
     marks = atoi(argv[3]) >= 0 ? share(atoi(argv[3])) : NULL;
     split(argv + 4, argc - 4, settings);
