@@ -173,6 +173,20 @@ static void begin_drain(struct weir_control *control, struct weir_partition *par
         atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
     if (has_epoch(partition))
         weir_partition_order(partition, lost ? WEIR_ORDER_END : WEIR_ORDER_DRAIN);
+    partition->control.drain_again = at_most_once && !lost && control->commit.state != WEIR_COMMIT_IDLE;
+}
+
+/* Nothing runs any more, or will. At most once, a commit that was under way as the drain began commits messages that
+ * had not run, and they must: when it is over the partition is asked again. Later commits add nothing. */
+static bool is_drained(struct weir_control *control, struct weir_partition *partition)
+{
+    if (!has_epoch(partition))
+        return true;
+    if (partition->control.drain_again && control->commit.state == WEIR_COMMIT_IDLE) {
+        partition->control.drain_again = false;
+        weir_partition_order(partition, WEIR_ORDER_DRAIN);
+    }
+    return !partition->control.drain_again && weir_partition_order_is_done(partition);
 }
 
 void weir_control_on_revoke(struct weir_control *control, const struct weir_kafka_event *event)
@@ -473,7 +487,7 @@ static void answer_revoke(struct weir_control *control)
 static bool all_drained(struct weir_control *control)
 {
     WEIR_EACH_PARTITION (partition, control) {
-        if (partition->control.in_event && has_epoch(partition) && !weir_partition_order_is_done(partition))
+        if (partition->control.in_event && !is_drained(control, partition))
             return false;
     }
     return true;
@@ -525,8 +539,7 @@ static void begin(struct weir_control *control, struct weir_partition *partition
 /* The position is not in the log any more: this epoch ends, the policy begins another. */
 static void reset(struct weir_control *control, struct weir_partition *partition)
 {
-    bool drained = !has_epoch(partition) || weir_partition_order_is_done(partition);
-    if (!drained && control->now_ns < partition->control.drain_until_ns)
+    if (!is_drained(control, partition) && control->now_ns < partition->control.drain_until_ns)
         return;
     if (has_epoch(partition)) {
         weir_partition_order(partition, WEIR_ORDER_END);

@@ -140,6 +140,7 @@ struct weir_partition {
         bool commit_first; /* its position was decided by the policy: commit it before the first pull */
         bool seek_first;   /* librdkafka does not stand at its position */
         bool in_collect;   /* its snapshot is waited for */
+        bool drain_again;  /* at most once: a commit was under way as its drain began, see is_drained() */
         uint64_t retry_ns, drain_until_ns;
     } control;
 

@@ -467,6 +467,8 @@ void weir_partition_take_key(struct weir_partition *partition, struct weir_key *
     if (partition->suspect_key)
         weir_partition_suspect_is_back(partition, key);
     if (is_stale(partition, key->first)) {
+        if (partition->consumer->options->delivery == WEIR_AT_MOST_ONCE) /* committed, or it would not have gone out */
+            weir_partition_count(partition, lost_at_most_once, (uint64_t)(key->run_count - key->run_done));
         drop_run(partition, key, key->run_count);
     } else {
         for (uint32_t done = key->run_done; done > 0; done--)

@@ -24,6 +24,8 @@
  *     comes for new ones. Whoever opens a partition pulls once without being woken.
  *   - A member leaves the group only by closing. One that was fenced finds out later, and rejoins after LOST. A queued
  *     REVOKE turns into LOST if that happens first.
+ *   - A commit asked for during a join mostly waits, and goes out with the generation that the join leads to; else it
+ *     crosses the rebalance, see commit_race.
  *   - Cooperative: REVOKE of what moves, then ASSIGN of what came, then a second join that gives away what was revoked.
  *     ASSIGN may be empty. Eager: REVOKE of all, then ASSIGN of all.
  *

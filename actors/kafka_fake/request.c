@@ -31,6 +31,7 @@ struct request {
     const char *text; /* of the error; static */
     bool released;    /* it holds back no join any more */
     bool mute;        /* it has been answered, and is only carried out */
+    bool waits;       /* a commit asked for during a join: it goes out when that is over */
 };
 
 bool weir_fake_memory_is_short(struct weir_fake_cluster *cluster)
@@ -377,10 +378,28 @@ static void wait_for_broker(struct request *request, uint64_t until_ns, fake_act
     answer_after(request, request->deadline_ns > now_ns ? request->deadline_ns - now_ns : 0);
 }
 
+/* A commit that waits for a join goes out under the generation which that leads to; after a loss it is refused. */
+static bool waits_for_join(struct request *request)
+{
+    const struct weir_fake_client *client = request->client;
+    if (!request->waits || weir_fake_client_is_gone(client))
+        return false;
+    if (client->joining && !client->closing && client->member_id == request->member_id)
+        return true;
+    request->waits = false;
+    if (client->member_id == request->member_id)
+        request->generation = client->generation;
+    return false;
+}
+
 static void on_request_arrives(void *argument)
 {
     struct request *request = argument;
     struct weir_fake_client *client = request->client;
+    if (waits_for_join(request)) {
+        weir_fake_after(client->cluster, weir_fake_latency(client->cluster), on_request_arrives, request_free, request);
+        return;
+    }
     if (weir_fake_client_is_gone(client) && weir_fake_between(client->cluster, 0, 1)) {
         client->requests_open--;
         request_free(request); /* had not left the machine */
@@ -422,6 +441,7 @@ static int send_request(struct weir_fake_client *client, enum weir_fake_request 
     request->member_id = client->member_id;
     request->generation = client->generation;
     request->pauses = client->pauses;
+    request->waits = kind == WEIR_FAKE_COMMIT && client->joining && weir_fake_between(cluster, 0, 3) > 0;
     uint64_t *lane_ns = &client->lane_request_ns[lane_of(kind)];
     weir_fake_after(cluster, weir_fake_lane(client, lane_ns, weir_fake_latency(cluster)), on_request_arrives,
                     request_free, request);

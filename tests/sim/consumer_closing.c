@@ -200,18 +200,24 @@ Test(at_most_once, loses_nothing_when_partitions_move_in_good_order)
 {
     static const char *const options[] = {"weir.delivery", "at-most-once", NULL};
     struct weir_fake_settings slow = weir_fake_settings_default();
-    slow.latency_ns_max = SECOND / 20; /* so that most events find a commit under way */
+    slow.latency_ns_max = SECOND / 5; /* so that most events find a commit under way */
     weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
     for (uint64_t seed = 1; seed <= weir_test_scaled(100); seed++) {
-        struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
-                                                                                   .cluster = &slow,
-                                                                                   .chances = {.later = 100},
-                                                                                   .floor_unchecked = true,
-                                                                                   .driver = &weir_world_consumer,
-                                                                                   .driver_data = options});
+        struct weir_world *world =
+            weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                            .cluster = &slow,
+                                                            .chances = {.later = seed % 2 ? 100 : 600},
+                                                            .keys = seed % 2 ? 20 : 8,
+                                                            .later_ns_max = seed % 2 ? SECOND / 20 : SECOND / 4,
+                                                            .floor_unchecked = true,
+                                                            .driver = &weir_world_consumer,
+                                                            .driver_data = options});
         weir_world_start(world);
-        weir_world_produce_during(world, 20 * SECOND, 1000);
         weir_world_disturb(world, 20 * SECOND, 12, WEIR_WORLD_JOIN | WEIR_WORLD_REBALANCE | WEIR_WORLD_STOP);
+        for (unsigned burst = 0; burst < 20; burst++) { /* between them all is done, but for the commit */
+            weir_world_produce(world, 50);
+            weir_world_run(world, SECOND);
+        }
         bool finished = weir_world_run_until_finished(world, 300 * SECOND);
         bool closed = weir_world_close(world, 60 * SECOND);
         struct weir_world_verdict verdict = weir_world_verdict(world);
