@@ -12,7 +12,7 @@
  *   L3. A group that cannot be left (coordinator away, client failed for good) is given up LEAVE_NS after the last
  *       answer: the broker ends the membership by session time-out.
  *   L4. Nothing of librdkafka's outlives rd_kafka_destroy(), which would wait for it for ever: helper, events, queues,
- *       lists, then the client. Records are the caller's duty (K5).
+ *       lists, then the client. Records are the caller's duty (K5). The exception is a client that cannot be freed.
  */
 #include "actors/librdkafka/client.h"
 #include "actors/config/config.h"
@@ -22,7 +22,7 @@
 
 #define LEAVE_NS UINT64_C(20000000000)
 
-enum { VERSION_2_13_0 = 0x020d00 }; /* without pre-release byte */
+enum { VERSION_2_3_0 = 0x020300, VERSION_2_13_0 = 0x020d00 }; /* without pre-release byte */
 
 uint64_t weir_rdkafka_now_ns(void)
 {
@@ -272,16 +272,41 @@ static unsigned poll(struct weir_kafka *kafka, unsigned count_max)
 
 /* ---- end ---- */
 
-static void disconnect(struct weir_rdkafka *client)
+/* Before 2.3.0 librdkafka aborts when it frees a cooperative member that has joined and was never assigned anything
+ * (its issue 4312): who stops a consumer in its first seconds must not be answered with that. */
+static bool is_not_to_be_freed(const struct weir_rdkafka *client)
+{
+    return client->rk && rd_kafka_version() >> 8 < VERSION_2_3_0 && !client->group.was_assigned &&
+           atomic_load_explicit(&client->requests.has_joined, memory_order_relaxed);
+}
+
+/* Its memory and its threads, which have nothing to do, stay until the process ends; in sight of leak checkers. */
+static void leave_behind(struct weir_rdkafka *client)
+{
+    static _Atomic(struct weir_rdkafka *) left;
+    client->left_next = atomic_exchange(&left, client);
+    weir_log(WEIR_LOG_INFO, WEIR_NO_FIELDS,
+             "librdkafka %s cannot free a member that was never assigned a partition (mended in 2.3.0): its memory "
+             "stays until the process ends",
+             rd_kafka_version_str());
+}
+
+/* False: the client stays, and so must what its threads may look at. */
+static bool disconnect(struct weir_rdkafka *client)
 {
     if (client->events) {
         rd_kafka_queue_cb_event_enable(client->events, NULL, NULL);
         rd_kafka_queue_destroy(client->events);
     }
+    if (is_not_to_be_freed(client)) {
+        leave_behind(client);
+        return false;
+    }
     if (client->rk)
         rd_kafka_destroy_flags(client->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     if (client->conf)
         rd_kafka_conf_destroy(client->conf);
+    return true;
 }
 
 static void destroy(struct weir_kafka *kafka)
@@ -296,8 +321,8 @@ static void destroy(struct weir_kafka *kafka)
     weir_rdkafka_metadata_deinit(client);
     if (client->topics)
         rd_kafka_topic_partition_list_destroy(client->topics);
-    disconnect(client);
-    weir_memory_free(client);
+    if (disconnect(client))
+        weir_memory_free(client);
 }
 
 /* ---- create ---- */

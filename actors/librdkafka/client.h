@@ -41,6 +41,7 @@ struct weir_rdkafka_group {
     bool is_over;                              /* librdkafka has had its last answer, see G4 */
     bool is_cooperative;                       /* as the open event was announced, and is to be answered */
     bool is_open;                              /* true with open == NULL: a LOST of our own making */
+    bool was_assigned;                         /* librdkafka has had an assignment, be it an empty one */
     rd_kafka_event_t *waiting;                 /* arrived while another one was open, or memory was short */
     rd_kafka_topic_partition_list_t *assigned; /* what the caller owns, by its answers, and where each was last
                                                   told to start; -1: not yet */
@@ -90,6 +91,7 @@ struct weir_rdkafka_requests {
     struct weir_rdkafka_request *seeks, **seeks_end; /* not done yet */
     struct weir_rdkafka_commit *commits;             /* outstanding, oldest first */
     _Atomic bool is_joining;                         /* set by librdkafka's threads, taken back by control */
+    _Atomic bool has_joined;                         /* a JoinGroup has been sent at some time; likewise */
     size_t outstanding;                              /* requests but for commits that are still to be answered */
     pthread_t thread;
     bool started;
@@ -167,11 +169,12 @@ struct weir_rdkafka {
     unsigned topics_known_count;
     uint64_t metadata_ns; /* when to look for old ones */
     char *cluster_id;
-    bool is_fatal;         /* the consumer raised a fatal error */
-    bool is_leaving;       /* LEAVING: librdkafka has been told */
-    bool has_left;         /* LEAVING: librdkafka will not say so */
-    uint64_t flush_ns_max; /* of close */
-    uint64_t phase_ns;     /* since when the present phase stands still; see the order of closing */
+    bool is_fatal;                  /* the consumer raised a fatal error */
+    bool is_leaving;                /* LEAVING: librdkafka has been told */
+    bool has_left;                  /* LEAVING: librdkafka will not say so */
+    uint64_t flush_ns_max;          /* of close */
+    uint64_t phase_ns;              /* since when the present phase stands still; see the order of closing */
+    struct weir_rdkafka *left_next; /* of those that could not be freed */
 };
 
 static inline struct weir_rdkafka *weir_rdkafka_of(struct weir_kafka *kafka)

@@ -30,8 +30,10 @@ static rd_kafka_resp_err_t on_request_sent(rd_kafka_t *rk, int sockfd, const cha
                                            void *opaque)
 {
     struct weir_rdkafka *client = opaque;
-    if (api_key == JOIN_GROUP)
+    if (api_key == JOIN_GROUP) {
         atomic_store_explicit(&client->requests.is_joining, true, memory_order_relaxed);
+        atomic_store_explicit(&client->requests.has_joined, true, memory_order_relaxed);
+    }
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 

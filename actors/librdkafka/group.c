@@ -216,6 +216,7 @@ static bool settle(struct weir_rdkafka *client, rd_kafka_event_t *event)
 bool weir_rdkafka_group_take(struct weir_rdkafka *client, rd_kafka_event_t *event)
 {
     weir_rdkafka_commits_joined(client);
+    client->group.was_assigned |= rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
     if (settle(client, event))
         return false;
     WEIR_CHECK(!client->group.waiting); /* else librdkafka asks no second time before its answer */

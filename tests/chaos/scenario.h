@@ -58,7 +58,6 @@ struct weir_scene {
     struct weir_member members[WEIR_SCENE_MEMBERS_MAX];
     uint64_t left_ms[WEIR_SCENE_MEMBERS_MAX]; /* when it was sent SIGTERM; 0: it was not */
     struct weir_member_board settings;        /* what boards say at a start: work_us and the like */
-    unsigned known_aborts[WEIR_SCENE_MEMBERS_MAX];
     uint64_t began_ms, told_ms;
     uint64_t strangers_before_ms; /* commits before it are not those of members */
 };

@@ -85,30 +85,13 @@ void weir_scene_dismiss(struct weir_scene *scene, unsigned member)
     weir_member_signal(&scene->members[member], SIGTERM);
 }
 
-/*
- * librdkafka before 2.3.0 aborts in rd_kafka_destroy() when the client had joined a group by the cooperative-sticky
- * protocol and never got its first assignment (its issue 4312). By then Weir has closed and left, and nothing is lost;
- * it is said, and not held against the run. Each such end adds one line to the member's log.
- */
-static bool is_known_abort(struct weir_scene *scene, unsigned index, int status)
-{
-    const struct weir_member *member = &scene->members[index];
-    unsigned lines = weir_member_log_count(member, "rd_kafka_sticky_assignor_state_destroy: Assertion");
-    if (rd_kafka_version() >= 0x02030000 || !WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT ||
-        !atomic_load(&member->board->closed) || lines == scene->known_aborts[index])
-        return false;
-    scene->known_aborts[index] = lines;
-    fprintf(stderr, "member %u: librdkafka aborted at the end of a member that was never assigned anything\n", index);
-    return true;
-}
-
 /* It closed in order; that some messages were not finished is no fault. */
 static void check_closed(struct weir_scene *scene, unsigned index, int status)
 {
     struct weir_member *member = &scene->members[index];
     const struct weir_member_board *board = member->board;
     bool in_order = status == 0 && atomic_load(&board->closed);
-    if (!in_order && !is_known_abort(scene, index, status)) {
+    if (!in_order) {
         weir_member_show_log(member);
         cr_assert_fail("member %u ended with wait status %d, %s a report", index, status,
                        atomic_load(&board->closed) ? "with" : "without");
