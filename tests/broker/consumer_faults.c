@@ -93,7 +93,14 @@ Test(broker_faults, a_broker_that_stands_still_for_longer_than_the_session_timeo
 
 /* ---- a member ---- */
 
-enum { MEMBER_PARTITIONS = 4, MEMBER_MESSAGES = 16000, MEMBER_KEYS = 40, RUN_US = 2000, SESSION_MS = 2000, WORKERS = 4 };
+enum {
+    MEMBER_PARTITIONS = 4,
+    MEMBER_MESSAGES = 16000,
+    MEMBER_KEYS = 40,
+    RUN_US = 2000,
+    SESSION_MS = 2000,
+    WORKERS = 4
+};
 
 struct pair {
     struct weir_stage stage;
