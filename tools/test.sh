@@ -182,15 +182,17 @@ suite_tsan() {
 }
 
 # Uninitialised and freed memory. Leaks are looked for in the unit suite only: simulated processes that crash leave
-# theirs behind, which only AddressSanitizer can be told. Scenarios are left out: at valgrind's pace librdkafka's mock
-# cluster now and then does not answer a JoinGroup at all.
+# theirs behind, which only AddressSanitizer can be told. Of scenarios only memory is judged: at valgrind's pace
+# librdkafka's mock cluster now and then does not answer a JoinGroup at all, and a test waits in vain.
 suite_valgrind() {
     local valgrind=(valgrind -q --error-exitcode=9 --fair-sched=yes)
     local leaks=(--leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite)
-    built valgrind build_valgrind unit sim || return 0
+    built valgrind build_valgrind unit scenario sim || return 0
     local -x WEIR_TEST_SCALE=5 WEIR_TEST_TIMEOUT_S=480
     run_suite valgrind/unit run_plain valgrind unit "${valgrind[@]}" "${leaks[@]}"
     run_suite valgrind/sim run_plain valgrind sim "${valgrind[@]}" --leak-check=no
+    local -x WEIR_TEST_MEMORY_STATUS=9 WEIR_TEST_TIMEOUT_S=150
+    run_suite valgrind/scenario run_plain valgrind scenario "${valgrind[@]}" --leak-check=no
 }
 
 # Each parser on bytes made up from its corpus, for a few seconds; one that finds nothing to complain of has passed.
