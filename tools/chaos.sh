@@ -29,16 +29,6 @@ suite_chaos() {
     local -x WEIR_TEST_SUITE_TIMEOUT_S=$((60 * chaos_minutes + 900))
     local name=${test_prefix}chaos
     built "$name" "$test_build" chaos || return 0
-    say "[$(elapsed)] starting Kafka"
-    test_kafka=chaos-$$
-    if ! WEIR_TEST_BOOTSTRAP=$("$root/dev" kafka --name "$test_kafka" start --owner $$); then
-        keep_totals "$name" 0 1 0
-        return
-    fi
-    export WEIR_TEST_BOOTSTRAP WEIR_TEST_KAFKA="$root/dev kafka"
-    export WEIR_TEST_KAFKA_CONTROL="$WEIR_TEST_KAFKA --name $test_kafka"
-    run_suite "$name" run_chaos 9>&2
+    run_on_kafka "$name" run_chaos 9>&2
     grep '^{' "$logs/test-${name//\//-}.log" || true
-    "$root/dev" kafka --name "$test_kafka" stop
-    test_kafka=
 }

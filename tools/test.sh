@@ -226,19 +226,25 @@ run_fuzzers() { # FUZZER...
     [ $failed -eq 0 ]
 }
 
-suite_broker() {
-    built "${test_prefix}broker" "$test_build" broker || return 0
+# A suite that needs a real Kafka, which is started and stopped for it.
+run_on_kafka() { # NAME COMMAND...
+    local name=$1
     say "[$(elapsed)] starting Kafka"
     test_kafka=test-$$
     if ! WEIR_TEST_BOOTSTRAP=$("$root/dev" kafka --name "$test_kafka" start --owner $$); then
-        keep_totals "${test_prefix}broker" 0 1 0
+        keep_totals "$name" 0 1 0
         return
     fi
     export WEIR_TEST_BOOTSTRAP WEIR_TEST_KAFKA="$root/dev kafka"
     export WEIR_TEST_KAFKA_CONTROL="$WEIR_TEST_KAFKA --name $test_kafka"
-    run_suite "${test_prefix}broker" run_broker
+    run_suite "$@"
     "$root/dev" kafka --name "$test_kafka" stop
     test_kafka=
+}
+
+suite_broker() {
+    built "${test_prefix}broker" "$test_build" broker || return 0
+    run_on_kafka "${test_prefix}broker" run_broker
 }
 
 # One at a time: some act on the broker that all share.

@@ -11,8 +11,8 @@
  * none is open while a rebalance event is open (R1), nor for a partition that control does not call open wake-ups no
  * actor has mail and sleeps
  *
- * Thread: the simulation's, between steps. Cost: every partition's sums each time, and each fourth time one partition's
- * lists in full.
+ * Thread: the simulation's, between steps. Cost: every partition's sums each time, and one partition's lists in full
+ * now and then: every fourth time at most, the less often the more there is in them.
  */
 #ifndef WEIR_TESTS_AUDIT_H
 #define WEIR_TESTS_AUDIT_H
