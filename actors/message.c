@@ -7,8 +7,9 @@
  *
  *   L1. Whoever moves `later` to finished sends the mail, once; nobody else does.
  *   L2. The owner neither runs nor frees a message whose handle is armed or abandoned: its holder may be reading it.
- *   L3. Between its compare-and-swap and the end of its notify a thread is counted in `finishers`, so that a consumer
- *       is not freed under it.
+ * Nor one whose handle is finished before it has taken the mail. Only taking it, and a renewal, end that. L3. Between
+ * its compare-and-swap and the end of its notify a thread is counted in `finishers`, so that a consumer is not freed
+ * under it.
  */
 #include "actors/message.h"
 #include "actors/partition.h"
@@ -381,6 +382,11 @@ int weir_later_dead(struct weir_later later, const char *reason)
 enum weir_later_state weir_message_later_state(const struct weir_message *message)
 {
     return (enum weir_later_state)(atomic_load_explicit(&message->later, memory_order_acquire) & STATE_MASK);
+}
+
+bool weir_message_has_holder(const struct weir_message *message)
+{
+    return weir_message_later_state(message) != WEIR_LATER_IDLE; /* which only the owner makes it: by a renewal */
 }
 
 void weir_message_renew(struct weir_message *message)

@@ -116,6 +116,9 @@ void weir_message_renew(struct weir_message *message);
 bool weir_message_abandon(struct weir_message *message);
 /** Was the handle taken in the last run? And did nobody answer yet? Owner. */
 enum weir_later_state weir_message_later_state(const struct weir_message *message);
+/** Is somebody else about who reads the message or whose mail is on the way? From the handle's taking until its mail
+ *  has been taken in; that the holder has answered meanwhile changes nothing. Owner, no run under way. */
+bool weir_message_has_holder(const struct weir_message *message);
 /** Close a handle that was taken by a run which then answered otherwise: true if it was still open, false if the
  *  holder has answered too and its mail is on the way. */
 bool weir_message_close_handle(struct weir_message *message);

@@ -30,7 +30,7 @@ static uint32_t in_possession(const struct weir_key *key)
     case WEIR_KEY_LATER:
         return 1;
     case WEIR_KEY_DYING:
-        return key->first->dlq_in_flight || weir_message_later_state(key->first) == WEIR_LATER_ABANDONED;
+        return key->first->dlq_in_flight || weir_message_has_holder(key->first);
     default:
         return 0;
     }

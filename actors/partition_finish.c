@@ -96,6 +96,18 @@ static void ready(struct weir_partition *partition, struct weir_key *key)
 
 /* ---- finished ---- */
 
+/* A message that is in no key any more. One that was abandoned is its holder's to read until the late answer has come,
+ * which frees it. */
+static void free_or_leave(struct weir_partition *partition, struct weir_message *message)
+{
+    if (weir_message_has_holder(message)) {
+        message->orphan = true;
+        partition->orphans++;
+    } else {
+        weir_partition_free_message(partition, message);
+    }
+}
+
 /* The first message of the key has its terminal outcome. */
 static void finish_first(struct weir_partition *partition, struct weir_key *key)
 {
@@ -105,12 +117,7 @@ static void finish_first(struct weir_partition *partition, struct weir_key *key)
     weir_tracker_finish(&partition->tracker, message);
     partition->finished++;
     partition->changed = true;
-    if (weir_message_later_state(message) == WEIR_LATER_ABANDONED) {
-        message->orphan = true; /* its holder may be reading it; its late answer frees it */
-        partition->orphans++;
-    } else {
-        weir_partition_free_message(partition, message);
-    }
+    free_or_leave(partition, message);
 }
 
 /* ---- dead letters ---- */
@@ -409,12 +416,7 @@ void weir_partition_drop_first(struct weir_partition *partition, struct weir_key
     weir_partition_count(partition, stale_dropped, 1);
     WEIR_CHECK(partition->stragglers > 0);
     partition->stragglers--;
-    if (weir_message_later_state(message) == WEIR_LATER_ABANDONED) {
-        message->orphan = true;
-        partition->orphans++;
-        return;
-    }
-    weir_partition_free_message(partition, message);
+    free_or_leave(partition, message);
 }
 
 /* Drop the message behind the first, which stays where its key is found: what comes of this key waits behind it. */

@@ -2,11 +2,13 @@
  * Handlers that misuse WEIR_LATER, and runs that end in the middle of others: whatever a handler does with a handle,
  * each message is over once, in the order of its key, and nothing is lost.
  */
+#include "actors/partition.h"
 #include "runtime/system.h"
 #include "tests/sim/consumer_own.h"
 #include "tests/support/test.h"
 #include <pthread.h>
 #include <stdio.h>
+#include <string.h>
 #include <weir/consumer.h>
 #include <weir/log.h>
 
@@ -218,6 +220,93 @@ Test(handles, misused_in_every_way_lose_nothing_when_partitions_move)
 {
     static const struct weir_own own = {misuse, abandon};
     misuse_under(&own, &rough, 12, 80);
+}
+
+/* ---- abandoned ones, answered at the worst moment ---- */
+
+static struct {
+    struct weir_later later;
+    bool given_out, stalled, answered;
+    bool after_refusal; /* answer while the letter, refused, waits to be sent again; else once it has been reported */
+    uint64_t until_ns;
+} abandoned;
+
+static bool is_reported(const struct weir_message *message)
+{
+    const struct weir_mail *mail = message->partition->resident.mailbox.stack;
+    while (mail && mail != &message->report)
+        mail = mail->next;
+    return mail != NULL;
+}
+
+/* Every millisecond: keep the partition's worker from taking its mail, and answer while it cannot. */
+static void answer_between(void *user)
+{
+    struct weir_world *world = weir_world_of(user);
+    struct weir_message *message = abandoned.later.message;
+    if (!abandoned.answered && abandoned.given_out && weir_message_later_state(message) == WEIR_LATER_ABANDONED) {
+        bool refused = !message->dlq_in_flight && message->owner && message->owner->state == WEIR_KEY_DYING;
+        if (!abandoned.stalled && (!abandoned.after_refusal || refused)) {
+            weir_simulation_stall(weir_world_simulation(world), message->partition->resident.home, SECOND);
+            abandoned.stalled = true;
+        }
+        if (abandoned.stalled && (abandoned.after_refusal || is_reported(message))) {
+            cr_assert_eq(weir_later_finish(abandoned.later, WEIR_ACK), WEIR_STALE);
+            abandoned.answered = true;
+            if (abandoned.after_refusal) /* the end of the epoch is seen before the answer */
+                weir_fake_client_fence(weir_world_kafka(user));
+        }
+    }
+    if (!abandoned.answered && weir_simulation_now_ns(weir_world_simulation(world)) < abandoned.until_ns)
+        weir_fake_after(weir_world_cluster(world), SECOND / 1000, answer_between, NULL, user);
+}
+
+static enum weir_outcome abandon_first(struct weir_message *message, void *user)
+{
+    uint64_t run = begin(message, user);
+    if (abandoned.given_out) {
+        weir_world_end(user, run, WEIR_ACK);
+        return WEIR_ACK;
+    }
+    abandoned.given_out = true;
+    abandoned.later = weir_message_later(message);
+    weir_world_end(user, run, WEIR_RETRY); /* nobody will answer in time */
+    weir_fake_after(weir_world_cluster(weir_world_of(user)), SECOND / 1000, answer_between, NULL, user);
+    return WEIR_LATER;
+}
+
+static void answer_abandoned(bool after_refusal)
+{
+    static const struct weir_own own = {abandon_first, abandon};
+    unsigned tested = 0;
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(10); seed++) {
+        struct weir_world *world =
+            weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                            .partitions = 1,
+                                                            .keys = 2,
+                                                            .messages = 20,
+                                                            .faults.produce_error = after_refusal ? 900 : 0,
+                                                            .driver = &weir_own_driver,
+                                                            .driver_data = &own});
+        memset(&abandoned, 0, sizeof abandoned);
+        abandoned.after_refusal = after_refusal;
+        abandoned.until_ns = weir_simulation_now_ns(weir_world_simulation(world)) + 60 * SECOND;
+        check(world, weir_world_start(world), seed);
+        tested += abandoned.answered;
+        weir_world_destroy(world);
+    }
+    cr_assert_gt(tested, 0);
+}
+
+Test(handles, abandoned_are_answered_between_the_report_of_the_letter_and_its_reading)
+{
+    answer_abandoned(false);
+}
+
+Test(handles, abandoned_are_answered_while_their_letter_waits_and_the_partition_is_lost)
+{
+    answer_abandoned(true);
 }
 
 /* ---- stragglers ---- */
