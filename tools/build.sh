@@ -11,8 +11,17 @@ configuration_key() { # OPTIONS...
     ) | cksum
 }
 
-# Configure (when needed) and build. Extra environment, such as CC, is inherited.
+# Configure (when needed) and build, one after the other where several shells want the same. Extra environment, such as
+# CC, is inherited.
 build() { # NAME DIRECTORY OPTIONS... [-- TARGET...]
+    mkdir -p "$logs"
+    (
+        flock 8
+        build_alone "$@"
+    ) 8>"$logs/build-$1.lock"
+}
+
+build_alone() { # NAME DIRECTORY OPTIONS... [-- TARGET...]
     local name=$1 directory=$2 options=() key
     shift 2
     while [ $# -gt 0 ] && [ "$1" != -- ]; do

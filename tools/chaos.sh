@@ -25,7 +25,7 @@ run_chaos() {
     "$test_folder/tests/test-chaos" --progress 9 "${chaos_options[@]}"
 }
 
-suite_chaos() {
+part_chaos() {
     local -x WEIR_TEST_SUITE_TIMEOUT_S=$((60 * chaos_minutes + 900))
     local name=${test_prefix}chaos
     built "$name" "$test_build" chaos || return 0

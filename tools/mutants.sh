@@ -115,19 +115,19 @@ run_mutants() { # PATCH...
     [ "$caught" -eq $# ]
 }
 
-suite_mutants() {
+part_mutants() {
     local patches
     local -x WEIR_TEST_TIMEOUT_S=${WEIR_TEST_TIMEOUT_S:-120} WEIR_TEST_SUITE_TIMEOUT_S=${WEIR_TEST_SUITE_TIMEOUT_S:-1200}
     local -x WEIR_TEST_SCALE=100 # each is caught by seeds that were found to do so
     mapfile -t patches < <(compgen -G "$root/tests/mutants/*$test_filter*.patch" | sort)
     if [ ${#patches[@]} -eq 0 ]; then
-        run_suite mutants true
+        run_part mutants true
         return
     fi
     if ! build_mutants tests/test-sim tests/test-unit; then
         keep_totals mutants 0 1 0
         return
     fi
-    run_suite mutants run_mutants "${patches[@]}"
+    run_part mutants run_mutants "${patches[@]}"
     grep -E '^(\| |caught )' "$logs/test-mutants.log" || true
 }

@@ -1,22 +1,45 @@
 # shellcheck shell=bash
-# The test suites, and what came of them. Sourced by ./dev.
+# The tests: what is run in which lane, and what came of it. Sourced by ./dev; the suites are in tools/suites.sh.
 #
-# Totals are taken from what each runner says at its end; a suite that ran nothing, or ended badly without naming a
-# failed test, counts as one failure.
+# A suite is run in parts: `asan` is asan/unit, asan/scenario and asan/sim. Parts that mostly wait and parts that compute
+# make two lanes, which run side by side: a shell each, one part at a time. Who computes gives way.
+#
+# Totals are taken from what each runner says at its end; a part that ran nothing, or ended badly without naming a
+# failed test, counts as one failure. They are kept in build/logs/test.totals, a line a part.
 
-test_suites_all=(unit scenario sim seeds install examples asan tsan valgrind mutants fuzz broker)
-test_suites_of_librdkafka=(unit scenario sim broker chaos) # which another librdkafka can be tried with
 test_filter=
 test_build=build_normal test_folder=$root/build test_prefix= # where the suites' programs come from; begins their names
-test_names=() test_passed=() test_failed=() test_seconds=()
-test_group= # of the suite that runs
-test_kafka= # name of the cluster that this run has started
+test_group=  # of the part that runs in this shell
+test_kafka=  # name of the cluster that this shell has started
+test_lanes=() # the shells of the lanes
 
-# On any exit: end what runs, in whole, and Kafka.
-test_cleanup() {
-    if [ -n "$test_group" ] && kill -s TERM -- "-$test_group" 2>/dev/null; then
-        sleep 0.5 # the plain runner ends its tests; Criterion takes no notice
-        kill -s KILL -- "-$test_group" 2>/dev/null || true
+# On any exit of the whole: end the lanes.
+end_lanes() {
+    local lane
+    for lane in "${test_lanes[@]}"; do
+        kill -s TERM -- "-$lane" 2>/dev/null || true
+    done
+    [ ${#test_lanes[@]} -eq 0 ] || wait "${test_lanes[@]}" || true
+}
+
+# Criterion leaves the process group that it is started in.
+descendants_of() { # PID
+    local pid pids
+    read -r -d '' -a pids < <(cat "/proc/$1"/task/*/children 2>/dev/null) || true
+    for pid in "${pids[@]}"; do
+        descendants_of "$pid"
+        echo "$pid"
+    done
+}
+
+# On any exit of a shell that runs parts: end what runs, in whole, and Kafka.
+end_part() {
+    local pids=()
+    if [ -n "$test_group" ]; then
+        mapfile -t pids < <(descendants_of "$test_group")
+        kill -s TERM -- "-$test_group" "${pids[@]}" 2>/dev/null || true
+        sleep 0.5 # the plain runner ends its tests
+        kill -s KILL -- "-$test_group" "${pids[@]}" 2>/dev/null || true
     fi
     [ -z "$test_kafka" ] || "$root/dev" kafka --name "$test_kafka" stop
 }
@@ -35,8 +58,8 @@ totals_in() { # LOG
         END { print passed + 0, failed + 0 }'
 }
 
-# Run one suite, in a process group of its own, and keep its totals. Never fails: test_summary() does.
-run_suite() { # NAME COMMAND...
+# Run one part, in a process group of its own, and keep its totals. Never fails: test_summary() does.
+run_part() { # NAME COMMAND...
     local name=$1 log=$logs/test-${1//\//-}.log status=0 begin=$SECONDS passed failed
     shift
     mkdir -p "$logs"
@@ -45,7 +68,7 @@ run_suite() { # NAME COMMAND...
     "$@" >"$log" 2>&1 </dev/null &
     test_group=$!
     set +m
-    await_suite "$name" "$log"
+    await_part "$name" "$log"
     wait "$test_group" || status=$?
     test_group=
     read -r passed failed <<<"$(totals_in "$log")"
@@ -62,12 +85,13 @@ run_suite() { # NAME COMMAND...
     [ "$failed" -eq 0 ] || show_failure "$name" "$log"
 }
 
-# Until the suite has ended; one that hangs is ended here, for Criterion's own limit counts processor time only.
-await_suite() { # NAME LOG
-    local limit=${WEIR_TEST_SUITE_TIMEOUT_S:-600} begin=$SECONDS said=0
+# Until the part has ended; one that hangs is ended here, for Criterion's own limit counts processor time only.
+await_part() { # NAME LOG
+    local limit=${WEIR_TEST_SUITE_TIMEOUT_S:-900} begin=$SECONDS said=0
     while kill -0 "$test_group" 2>/dev/null; do
         if [ $((SECONDS - begin)) -ge "$limit" ]; then
-            kill -s KILL -- "-$test_group"
+            # shellcheck disable=SC2046 # numbers
+            kill -s KILL -- "-$test_group" $(descendants_of "$test_group") 2>/dev/null || true
             echo "dev: $1 took longer than WEIR_TEST_SUITE_TIMEOUT_S=$limit; unfinished: $(unfinished_in "$2")" >>"$2"
             return
         fi
@@ -88,7 +112,7 @@ unfinished_in() { # LOG
 }
 
 keep_totals() { # NAME PASSED FAILED SECONDS
-    test_names+=("$1") test_passed+=("$2") test_failed+=("$3") test_seconds+=("$4")
+    echo "$*" >>"$logs/test.totals"
     say "[$(elapsed)] $1: $2 passed, $3 failed"
 }
 
@@ -96,11 +120,13 @@ failure_lines='^\[(----|FAIL|!!!!)\]|^FAILED |: failed: |Sanitizer:|runtime erro
 
 # What the log says of failures, wherever it says it, then its end.
 show_failure() { # NAME LOG
-    say "---- failures in $2 ----"
-    sed 's/\x1b\[[0-9;]*m//g' "$2" | grep -E "$failure_lines" | head -n 80 >&2 || true
-    say "---- the end of $2 ----"
-    tail -n 40 "$2" >&2
-    say "---- $1 failed ----"
+    {
+        echo "---- failures in $2 ----"
+        sed 's/\x1b\[[0-9;]*m//g' "$2" | grep -E "$failure_lines" | head -n 80 || true
+        echo "---- the end of $2 ----"
+        tail -n 40 "$2"
+        echo "---- $1 failed ----"
+    } >&2
 }
 
 # A part that could not be built is one failure of that name.
@@ -113,120 +139,7 @@ built() { # NAME BUILD_FUNCTION [SUITE...]
     return 1
 }
 
-# Scenarios mostly wait: for librdkafka, for a mock cluster's rebalances.
-jobs_of() { # SUITE
-    if [ "$1" = scenario ]; then echo 4; else echo 2; fi
-}
-
-# A suite's executable; without sources there is none, which run_suite reports as a suite without tests.
-run_criterion() { # SUITE
-    local filter=()
-    [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
-    [ -x "$test_folder/tests/test-$1" ] || return 0
-    "$test_folder/tests/test-$1" --verbose --jobs "$(jobs_of "$1")" --timeout "${WEIR_TEST_TIMEOUT_S:-120}" "${filter[@]}"
-}
-
-# The same under a sanitizer or valgrind, which is what the prefix is for.
-run_plain() { # DIRECTORY SUITE [PREFIX...]
-    local program=$root/build/$1/tests/test-$2 jobs
-    jobs=$(jobs_of "$2")
-    shift 2
-    [ -x "$program" ] || return 0
-    "$@" "$program" --jobs "$jobs" "$test_filter"
-}
-
-suite_of_normal_build() { # SUITE
-    built "$test_prefix$1" "$test_build" "$1" || return 0
-    run_suite "$test_prefix$1" run_criterion "$1"
-}
-
-# The simulated consumer under tens of thousands of seeds: about a minute.
-suite_seeds() {
-    built seeds build_normal sim || return 0
-    local -x WEIR_TEST_SCALE=${WEIR_TEST_SEEDS_PERCENT:-2000} WEIR_TEST_TIMEOUT_S=480
-    local test_filter=${test_filter:-consumer/}
-    run_suite seeds run_criterion sim
-}
-
-suite_install() {
-    built install build_normal || return 0
-    run_suite install "$root/tests/install/run.sh" "$root/build"
-}
-
-suite_examples() {
-    built examples build_normal || return 0
-    run_suite examples meson test -C "$root/build" --no-rebuild --suite examples --print-errorlogs --num-processes 2
-}
-
-suite_asan() {
-    local suite
-    local -x WEIR_TEST_SCALE=50 WEIR_TEST_TIMEOUT_S=240
-    local -x ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
-    local -x UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-    built asan build_asan unit scenario sim || return 0
-    for suite in unit scenario sim; do
-        run_suite "asan/$suite" run_plain asan "$suite"
-    done
-}
-
-suite_tsan() {
-    local suite fixed=()
-    local -x WEIR_TEST_SCALE=25 WEIR_TEST_TIMEOUT_S=240
-    local -x TSAN_OPTIONS=suppressions=$root/tests/support/tsan.supp:second_deadlock_stack=1:history_size=4
-    built tsan build_tsan unit scenario sim || return 0
-    # ThreadSanitizer of gcc 12 cannot run where the kernel spreads addresses over more than 28 bits.
-    setarch -R true 2>/dev/null && fixed=(setarch -R)
-    for suite in unit scenario sim; do
-        run_suite "tsan/$suite" run_plain tsan "$suite" "${fixed[@]}"
-    done
-}
-
-# Uninitialised and freed memory. Leaks are looked for in the unit suite only: simulated processes that crash leave
-# theirs behind, which only AddressSanitizer can be told. Of scenarios only memory is judged: at valgrind's pace
-# librdkafka's mock cluster now and then does not answer a JoinGroup at all, and a test waits in vain.
-suite_valgrind() {
-    local valgrind=(valgrind -q --error-exitcode=9 --fair-sched=yes)
-    local leaks=(--leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite)
-    built valgrind build_valgrind unit scenario sim || return 0
-    local -x WEIR_TEST_SCALE=5 WEIR_TEST_TIMEOUT_S=480
-    run_suite valgrind/unit run_plain valgrind unit "${valgrind[@]}" "${leaks[@]}"
-    run_suite valgrind/sim run_plain valgrind sim "${valgrind[@]}" --leak-check=no
-    local -x WEIR_TEST_MEMORY_STATUS=9 WEIR_TEST_TIMEOUT_S=150
-    run_suite valgrind/scenario run_plain valgrind scenario "${valgrind[@]}" --leak-check=no
-}
-
-# Each parser on bytes made up from its corpus, for a few seconds; one that finds nothing to complain of has passed.
-suite_fuzz() {
-    local fuzzers
-    mapfile -t fuzzers < <(cd "$root" && compgen -G 'tests/fuzz/*.c' | sed 's|.*/\(.*\)\.c$|tests/fuzz-\1|')
-    if [ ${#fuzzers[@]} -eq 0 ]; then
-        run_suite fuzz true
-    elif build_fuzz "${fuzzers[@]}"; then
-        run_suite fuzz run_fuzzers "${fuzzers[@]}"
-    else
-        keep_totals fuzz 0 1 0
-    fi
-}
-
-run_fuzzers() { # FUZZER...
-    local fuzzer name found passed=0 failed=0 seconds=${WEIR_TEST_FUZZ_S:-5}
-    for fuzzer; do
-        name=${fuzzer#tests/fuzz-} found=$root/build/fuzz/found/${fuzzer#tests/fuzz-}
-        mkdir -p "$found" "$root/tests/fuzz/corpus/$name"
-        echo "== $name"
-        if "$root/build/fuzz/$fuzzer" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
-            -artifact_prefix="$found-" "$found" "$root/tests/fuzz/corpus/$name" 2>&1 | grep -v '^#.*\(NEW\|REDUCE\)'; then
-            passed=$((passed + 1))
-        else
-            failed=$((failed + 1))
-            echo "FAILED fuzz/$name: see build/fuzz/found/$name-*"
-        fi
-    done
-    echo "$passed passed, $failed failed"
-    [ $failed -eq 0 ]
-}
-
-# A suite that needs a real Kafka, which is started and stopped for it.
+# A part that needs a real Kafka, which is started and stopped for it.
 run_on_kafka() { # NAME COMMAND...
     local name=$1
     say "[$(elapsed)] starting Kafka"
@@ -237,34 +150,73 @@ run_on_kafka() { # NAME COMMAND...
     fi
     export WEIR_TEST_BOOTSTRAP WEIR_TEST_KAFKA="$root/dev kafka"
     export WEIR_TEST_KAFKA_CONTROL="$WEIR_TEST_KAFKA --name $test_kafka"
-    run_suite "$@"
+    run_part "$@"
     "$root/dev" kafka --name "$test_kafka" stop
     test_kafka=
 }
 
-suite_broker() {
-    built "${test_prefix}broker" "$test_build" broker || return 0
-    run_on_kafka "${test_prefix}broker" run_broker
-}
-
-# One at a time: some act on the broker that all share.
-run_broker() {
-    local filter=()
-    [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
-    [ -x "$test_folder/tests/test-broker" ] || return 0
-    "$test_folder/tests/test-broker" --verbose --jobs 1 --timeout 180 "${filter[@]}"
-}
-
-test_summary() {
-    local i passed=0 failed=0
+# In the order in which they were asked for.
+test_summary() { # PART...
+    local part name passed failed seconds sum_passed=0 sum_failed=0
     printf '\n%-18s %8s %8s %8s\n' suite passed failed seconds
-    for i in "${!test_names[@]}"; do
-        printf '%-18s %8d %8d %8d\n' "${test_names[i]}" "${test_passed[i]}" "${test_failed[i]}" "${test_seconds[i]}"
-        passed=$((passed + test_passed[i])) failed=$((failed + test_failed[i]))
+    for part; do
+        while read -r name passed failed seconds; do
+            [ "$name" = "$test_prefix$part" ] || continue
+            printf '%-18s %8d %8d %8d\n' "$name" "$passed" "$failed" "$seconds"
+            sum_passed=$((sum_passed + passed)) sum_failed=$((sum_failed + failed))
+            continue 2
+        done <"$logs/test.totals"
+        printf '%-18s %8s\n' "$part" 'did not end'
+        sum_failed=$((sum_failed + 1))
     done
-    printf '\n%d passed, %d failed\n' "$passed" "$failed"
-    echo "$passed $failed" >"$logs/test.total"
-    [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+    printf '\nafter %s\n%d passed, %d failed\n' "$(elapsed)" "$sum_passed" "$sum_failed"
+    echo "$sum_passed $sum_failed" >"$logs/test.total"
+    [ "$sum_failed" -eq 0 ] && [ "$sum_passed" -gt 0 ]
+}
+
+run_parts() { # PART...
+    local part
+    for part; do
+        "part_${part%%/*}" "$part"
+    done
+}
+
+# A lane of its own, in a process group of its own. Its number is appended to test_lanes.
+start_lane() { # NICENESS PART...
+    local niceness=$1
+    shift
+    set -m
+    (
+        set +m
+        trap 'exit 143' TERM
+        trap end_part EXIT
+        renice -n "$niceness" -p "$BASHPID" >/dev/null 2>&1 || true
+        run_parts "$@"
+    ) </dev/null &
+    test_lanes+=($!)
+    set +m
+}
+
+run_lanes() { # PART...
+    local part waiting=() computing=() lane
+    for part; do
+        if [[ " ${test_parts_that_wait[*]} " == *" $part "* ]]; then
+            waiting+=("$part")
+        else
+            computing+=("$part")
+        fi
+    done
+    if [ ${#waiting[@]} -eq 0 ] || [ ${#computing[@]} -eq 0 ]; then
+        run_parts "$@"
+        return
+    fi
+    build_normal || true # before both want it; a part whose program is missing says so
+    start_lane 0 "${waiting[@]}"
+    start_lane 10 "${computing[@]}"
+    for lane in "${test_lanes[@]}"; do
+        wait "$lane" || true
+    done
+    test_lanes=()
 }
 
 # The suites that follow run with the newest librdkafka.
@@ -279,8 +231,12 @@ use_new_librdkafka() { # SUITE...
     export WEIR_TEST_LIBRDKAFKA=$librdkafka_version
 }
 
+is_suite() { # NAME
+    [[ " ${test_suites_all[*]} ${test_suites_apart[*]} " == *" $1 "* ]]
+}
+
 test_main() {
-    local suite suites=() librdkafka=
+    local suite suites=() parts=() librdkafka=
     while [ $# -gt 0 ]; do
         case $1 in
         --filter) test_filter=${2:?--filter needs a part of a test\'s name} && shift ;;
@@ -290,8 +246,10 @@ test_main() {
             ;;
         --minutes | --scenario | --seed) chaos_option "$1" "${2:-}" && shift ;;
         --report) chaos_options+=(--report "$root/docs/chaos.md") ;;
-        unit | scenario | sim | seeds | install | examples | asan | tsan | valgrind | mutants | fuzz | broker | chaos) suites+=("$1") ;;
-        *) die "test: unknown suite '$1'; there are: ${test_suites_all[*]} ${test_suites_apart[*]}" ;;
+        *)
+            is_suite "$1" || die "test: unknown suite '$1'; there are: ${test_suites_all[*]} ${test_suites_apart[*]}"
+            suites+=("$1")
+            ;;
         esac
         shift
     done
@@ -301,12 +259,12 @@ test_main() {
     fi
     need_packages build test
     [ -z "$librdkafka" ] || use_new_librdkafka "${suites[@]}"
-    trap test_cleanup EXIT
     for suite in "${suites[@]}"; do
-        case $suite in
-        unit | scenario | sim) suite_of_normal_build "$suite" ;;
-        *) "suite_$suite" ;;
-        esac
+        mapfile -t -O ${#parts[@]} parts < <(parts_of "$suite")
     done
-    test_summary
+    mkdir -p "$logs"
+    : >"$logs/test.totals"
+    trap 'end_lanes; end_part' EXIT
+    run_lanes "${parts[@]}"
+    test_summary "${parts[@]}"
 }

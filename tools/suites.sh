@@ -1,0 +1,141 @@
+# shellcheck shell=bash
+# What each suite is: its parts, and how each is built and run. Sourced by ./dev, after tools/test.sh, whose functions it
+# uses. The parts of one suite share a function, part_SUITE.
+
+test_suites_all=(unit scenario sim seeds install examples asan tsan valgrind mutants fuzz broker)
+test_suites_of_librdkafka=(unit scenario sim broker chaos) # which another librdkafka can be tried with
+
+# The others compute. Of these only valgrind's keep a processor busy, so it comes last.
+test_parts_that_wait=(scenario install examples asan/scenario tsan/scenario valgrind/scenario broker)
+
+parts_of() { # SUITE
+    case $1 in
+    asan | tsan | valgrind) printf '%s\n' "$1/unit" "$1/scenario" "$1/sim" ;;
+    *) echo "$1" ;;
+    esac
+}
+
+# Scenarios mostly wait: for librdkafka, for a mock cluster's rebalances.
+jobs_of() { # SUITE
+    if [ "$1" = scenario ]; then echo 4; else echo 2; fi
+}
+
+# A suite's executable; without sources there is none, which run_part reports as a part without tests.
+run_criterion() { # SUITE
+    local filter=()
+    [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
+    [ -x "$test_folder/tests/test-$1" ] || return 0
+    "$test_folder/tests/test-$1" --verbose --jobs "$(jobs_of "$1")" --timeout "${WEIR_TEST_TIMEOUT_S:-120}" "${filter[@]}"
+}
+
+# The same under a sanitizer or valgrind, which is what the prefix is for.
+run_plain() { # DIRECTORY SUITE [PREFIX...]
+    local program=$root/build/$1/tests/test-$2 jobs
+    jobs=$(jobs_of "$2")
+    shift 2
+    [ -x "$program" ] || return 0
+    "$@" "$program" --jobs "$jobs" "$test_filter"
+}
+
+part_of_normal_build() { # PART
+    built "$test_prefix$1" "$test_build" "$1" || return 0
+    run_part "$test_prefix$1" run_criterion "$1"
+}
+
+part_unit() { part_of_normal_build "$1"; }
+part_scenario() { part_of_normal_build "$1"; }
+part_sim() { part_of_normal_build "$1"; }
+
+# The simulated consumer under tens of thousands of seeds: about a minute.
+part_seeds() {
+    built seeds build_normal sim || return 0
+    local -x WEIR_TEST_SCALE=${WEIR_TEST_SEEDS_PERCENT:-2000} WEIR_TEST_TIMEOUT_S=480
+    local test_filter=${test_filter:-consumer/}
+    run_part seeds run_criterion sim
+}
+
+part_install() {
+    built install build_normal || return 0
+    run_part install "$root/tests/install/run.sh" "$root/build"
+}
+
+part_examples() {
+    built examples build_normal || return 0
+    run_part examples meson test -C "$root/build" --no-rebuild --suite examples --print-errorlogs --num-processes 2
+}
+
+part_asan() { # PART
+    local -x WEIR_TEST_SCALE=50 WEIR_TEST_TIMEOUT_S=240
+    local -x ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
+    local -x UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+    built "$1" build_asan unit scenario sim || return 0
+    run_part "$1" run_plain asan "${1#*/}"
+}
+
+part_tsan() { # PART
+    local fixed=()
+    local -x WEIR_TEST_SCALE=25 WEIR_TEST_TIMEOUT_S=240
+    local -x TSAN_OPTIONS=suppressions=$root/tests/support/tsan.supp:second_deadlock_stack=1:history_size=4
+    built "$1" build_tsan unit scenario sim || return 0
+    # ThreadSanitizer of gcc 12 cannot run where the kernel spreads addresses over more than 28 bits.
+    setarch -R true 2>/dev/null && fixed=(setarch -R)
+    run_part "$1" run_plain tsan "${1#*/}" "${fixed[@]}"
+}
+
+# Uninitialised and freed memory. Leaks are looked for in the unit suite only: simulated processes that crash leave
+# theirs behind, which only AddressSanitizer can be told. Of scenarios only memory is judged: at valgrind's pace
+# librdkafka's mock cluster now and then does not answer a JoinGroup at all, and a test waits in vain.
+part_valgrind() { # PART
+    local -x WEIR_TEST_SCALE=5 WEIR_TEST_TIMEOUT_S=480
+    local leaks=(--leak-check=no)
+    built "$1" build_valgrind unit scenario sim || return 0
+    case ${1#*/} in
+    unit) leaks=(--leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite) ;;
+    scenario) local -x WEIR_TEST_MEMORY_STATUS=9 WEIR_TEST_TIMEOUT_S=100 WEIR_TEST_WAIT_S=25 ;;
+    esac
+    run_part "$1" run_plain valgrind "${1#*/}" valgrind -q --error-exitcode=9 --fair-sched=yes "${leaks[@]}"
+}
+
+# Each parser on bytes made up from its corpus, for a few seconds; one that finds nothing to complain of has passed.
+part_fuzz() {
+    local fuzzers
+    mapfile -t fuzzers < <(cd "$root" && compgen -G 'tests/fuzz/*.c' | sed 's|.*/\(.*\)\.c$|tests/fuzz-\1|')
+    if [ ${#fuzzers[@]} -eq 0 ]; then
+        run_part fuzz true
+    elif build_fuzz "${fuzzers[@]}"; then
+        run_part fuzz run_fuzzers "${fuzzers[@]}"
+    else
+        keep_totals fuzz 0 1 0
+    fi
+}
+
+run_fuzzers() { # FUZZER...
+    local fuzzer name found passed=0 failed=0 seconds=${WEIR_TEST_FUZZ_S:-5}
+    for fuzzer; do
+        name=${fuzzer#tests/fuzz-} found=$root/build/fuzz/found/${fuzzer#tests/fuzz-}
+        mkdir -p "$found" "$root/tests/fuzz/corpus/$name"
+        echo "== $name"
+        if "$root/build/fuzz/$fuzzer" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+            -artifact_prefix="$found-" "$found" "$root/tests/fuzz/corpus/$name" 2>&1 | grep -v '^#.*\(NEW\|REDUCE\)'; then
+            passed=$((passed + 1))
+        else
+            failed=$((failed + 1))
+            echo "FAILED fuzz/$name: see build/fuzz/found/$name-*"
+        fi
+    done
+    echo "$passed passed, $failed failed"
+    [ $failed -eq 0 ]
+}
+
+part_broker() {
+    built "${test_prefix}broker" "$test_build" broker || return 0
+    run_on_kafka "${test_prefix}broker" run_broker
+}
+
+# One at a time: some act on the broker that all share.
+run_broker() {
+    local filter=()
+    [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
+    [ -x "$test_folder/tests/test-broker" ] || return 0
+    "$test_folder/tests/test-broker" --verbose --jobs 1 --timeout 180 "${filter[@]}"
+}
