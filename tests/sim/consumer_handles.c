@@ -257,8 +257,12 @@ static void answer_between(void *user)
                 weir_fake_client_fence(weir_world_kafka(user));
         }
     }
-    if (!abandoned.answered && weir_simulation_now_ns(weir_world_simulation(world)) < abandoned.until_ns)
+    if (abandoned.answered)
+        return;
+    if (weir_simulation_now_ns(weir_world_simulation(world)) < abandoned.until_ns)
         weir_fake_after(weir_world_cluster(world), SECOND / 1000, answer_between, NULL, user);
+    else
+        weir_later_finish(abandoned.later, WEIR_ACK); /* the moment did not come with this seed */
 }
 
 static enum weir_outcome abandon_first(struct weir_message *message, void *user)
