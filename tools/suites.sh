@@ -5,8 +5,13 @@
 test_suites_all=(unit scenario sim seeds install examples asan tsan valgrind mutants fuzz broker)
 test_suites_of_librdkafka=(unit scenario sim broker chaos) # which another librdkafka can be tried with
 
-# The others compute. Of these only valgrind's keep a processor busy, so it comes last.
-test_parts_that_wait=(scenario install examples asan/scenario tsan/scenario valgrind/scenario broker)
+lane_of() { # PART
+    case $1 in
+    *scenario | install | examples) echo waits ;;
+    broker | chaos) echo broker ;;
+    *) echo computes ;;
+    esac
+}
 
 parts_of() { # SUITE
     case $1 in

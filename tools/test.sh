@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # The tests: what is run in which lane, and what came of it. Sourced by ./dev; the suites are in tools/suites.sh.
 #
-# A suite is run in parts: `asan` is asan/unit, asan/scenario and asan/sim. Parts that mostly wait and parts that compute
-# make two lanes, which run side by side: a shell each, one part at a time. Who computes gives way.
+# A suite is run in parts: `asan` is asan/unit, asan/scenario and asan/sim. Parts that mostly wait, those that need a real
+# Kafka, and parts that compute make three lanes, which run side by side: a shell each, one part at a time. Who computes
+# gives way.
 #
 # Totals are taken from what each runner says at its end; a part that ran nothing, or ended badly without naming a
 # failed test, counts as one failure. They are kept in build/logs/test.totals, a line a part.
@@ -198,21 +199,24 @@ start_lane() { # NICENESS PART...
 }
 
 run_lanes() { # PART...
-    local part waiting=() computing=() lane
+    local part lane lanes=() waits=() broker=() computes=()
     for part; do
-        if [[ " ${test_parts_that_wait[*]} " == *" $part "* ]]; then
-            waiting+=("$part")
-        else
-            computing+=("$part")
-        fi
+        lane=$(lane_of "$part")
+        case $lane in
+        waits) waits+=("$part") ;;
+        broker) broker+=("$part") ;;
+        *) computes+=("$part") ;;
+        esac
+        [[ " ${lanes[*]} " == *" $lane "* ]] || lanes+=("$lane")
     done
-    if [ ${#waiting[@]} -eq 0 ] || [ ${#computing[@]} -eq 0 ]; then
+    if [ ${#lanes[@]} -le 1 ]; then
         run_parts "$@"
         return
     fi
-    build_normal || true # before both want it; a part whose program is missing says so
-    start_lane 0 "${waiting[@]}"
-    start_lane 10 "${computing[@]}"
+    build_normal || true # before all want it; a part whose program is missing says so
+    [ ${#waits[@]} -eq 0 ] || start_lane 0 "${waits[@]}"
+    [ ${#broker[@]} -eq 0 ] || start_lane 0 "${broker[@]}"
+    [ ${#computes[@]} -eq 0 ] || start_lane 10 "${computes[@]}"
     for lane in "${test_lanes[@]}"; do
         wait "$lane" || true
     done
