@@ -169,7 +169,8 @@ struct weir_kafka_ops {
 
     /* Send one message with acks=all and idempotence. 0, WEIR_FULL (try again after a DELIVERED), WEIR_NO_MEMORY, or
      * WEIR_INVALID / WEIR_KAFKA for what can never be sent (`error` of the event kinds in *kafka_error); but with
-     * RETRIABLE the producer has just failed for good, and the next one may send it. Any thread. */
+     * RETRIABLE the producer has just failed for good, and the next one may send it. After CLOSED
+     * it is refused. Any thread. */
     int (*produce)(struct weir_kafka *kafka, const struct weir_kafka_produce *produce, void *opaque,
                    enum weir_kafka_error *kafka_error);
 

@@ -175,7 +175,7 @@ static bool is_stalled(const struct weir_simulation *simulation, const struct we
 
 static bool is_ready(const struct weir_simulation *simulation, const struct weir_worker *worker)
 {
-    return !is_stalled(simulation, worker) &&
+    return !worker->in_step && !is_stalled(simulation, worker) &&
            (weir_worker_has_own_work(worker) || weir_timers_next_due_ns(&worker->timers) <= simulation->now_ns ||
             weir_worker_sees_victim(worker, simulation->now_ns));
 }
@@ -258,13 +258,34 @@ static void step_worker(struct weir_simulation *simulation, struct weir_worker *
         simulation->now_ns += weir_random_below(&simulation->random, simulation->step_ns_max + 1);
 }
 
+static void mix_place(struct weir_simulation *simulation, const struct place *place)
+{
+    mix(simulation, simulation->now_ns);
+    mix(simulation, place->worker ? (place->system_number + 1) << 16 | place->worker->number : 0);
+}
+
+bool weir_simulation_interleave(struct weir_simulation *simulation)
+{
+    struct weir_worker *interrupted = weir_worker_current();
+    struct place place = {NULL, 0};
+    uint64_t events = weir_timers_next_due_ns(&simulation->events) <= simulation->now_ns; /* place 0, if any is due */
+    uint64_t count = scan(simulation, UINT64_MAX, &place);
+    if (count == events)
+        return false;
+    scan(simulation, events + weir_random_below(&simulation->random, count - events), &place);
+    mix_place(simulation, &place);
+    weir_worker_enter(NULL);
+    step_worker(simulation, place.worker);
+    weir_worker_enter(interrupted);
+    return true;
+}
+
 /* Run what was chosen of `count` places, and the observer. */
 static void run_choice(struct weir_simulation *simulation, uint64_t count)
 {
     struct place place = {NULL, 0};
     scan(simulation, weir_random_below(&simulation->random, count), &place);
-    mix(simulation, simulation->now_ns);
-    mix(simulation, place.worker ? (place.system_number + 1) << 16 | place.worker->number : 0);
+    mix_place(simulation, &place);
     if (place.worker)
         step_worker(simulation, place.worker);
     else

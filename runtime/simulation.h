@@ -42,6 +42,10 @@ bool weir_simulation_step(struct weir_simulation *simulation);
 bool weir_simulation_run(struct weir_simulation *simulation, uint64_t duration_ns, bool (*done)(void *argument),
                          void *argument);
 
+/** In the middle of a step, or of an event, let another worker make one, as if it ran on another processor. False: none
+ *  has anything to do, or all are in the middle of one themselves. */
+bool weir_simulation_interleave(struct weir_simulation *simulation);
+
 /** Let each step take 0 .. `step_ns_max` of virtual time, by the seed. 0, the default: steps take none, and all times
  *  are exact. */
 void weir_simulation_set_step_time(struct weir_simulation *simulation, uint64_t step_ns_max);

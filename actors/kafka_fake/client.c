@@ -72,10 +72,15 @@ void weir_fake_control_call(struct weir_fake_client *client, const char *what)
 
 /* ---- events ---- */
 
+unsigned weir_fake_calls_out;
+
 static void wake(struct weir_fake_client *client)
 {
-    if (client->started && !weir_fake_client_is_gone(client))
-        client->listener->wake(client->listener);
+    if (!client->started || weir_fake_client_is_gone(client))
+        return;
+    weir_fake_calls_out++;
+    client->listener->wake(client->listener);
+    weir_fake_calls_out--;
 }
 
 static void on_spurious_wake(void *argument)
@@ -179,7 +184,9 @@ static void hand_over(struct weir_fake_client *client, struct fake_note *note)
     if (note->event.kind == WEIR_KAFKA_CLOSED)
         client->closed = true;
     client->handing = note;
+    weir_fake_calls_out++;
     client->listener->event(client->listener, &note->event);
+    weir_fake_calls_out--;
     client->handing = NULL;
     if (note != client->rebalance) /* which it was, and is no more, if it was answered within the call */
         note_free(note);

@@ -127,6 +127,13 @@ static void queue_drop(struct weir_kafka_queue *queue)
     queue->queued_bytes = 0;
 }
 
+static void wake_owner(struct weir_kafka_queue *queue)
+{
+    weir_fake_calls_out++;
+    queue->wake(queue->argument);
+    weir_fake_calls_out--;
+}
+
 static void queue_put(struct weir_kafka_queue *queue, struct fake_native *native)
 {
     bool edge = !queue->first && !queue->husks;
@@ -135,7 +142,7 @@ static void queue_put(struct weir_kafka_queue *queue, struct fake_native *native
     queue->queued_count++;
     queue->queued_bytes += native_bytes(native);
     if (edge && queue->open)
-        queue->wake(queue->argument);
+        wake_owner(queue);
 }
 
 static void put_error(struct weir_kafka_queue *queue, enum weir_kafka_error error, const char *text)
@@ -224,7 +231,7 @@ static void on_spurious_wake(void *argument)
     struct weir_kafka_queue *queue = argument;
     if (queue->open && !weir_fake_client_is_gone(queue->client)) {
         queue->client->cluster->counts.spurious_wakes++;
-        queue->wake(queue->argument);
+        wake_owner(queue);
     }
 }
 

@@ -40,6 +40,10 @@
 struct weir_simulation;
 struct weir_fake_cluster;
 
+/* Functions of callers (wake, event) that are being called. Inside them the fake is in the middle of something: nobody
+ * else may be let in. */
+extern unsigned weir_fake_calls_out;
+
 /* ---- the cluster ---- */
 
 /* Sizes and times; weir_fake_settings_default() gives sensible ones. */

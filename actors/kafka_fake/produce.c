@@ -234,7 +234,7 @@ int weir_fake_produce(struct weir_kafka *kafka, const struct weir_kafka_produce 
                       enum weir_kafka_error *kafka_error)
 {
     struct weir_fake_client *client = weir_fake_client_of(kafka);
-    if (!client->started || client->closed || weir_fake_client_is_gone(client))
+    if (!client->started || weir_fake_client_is_gone(client))
         weir_fake_violate(client->cluster, "client %u: produce before start or after the end", client->number);
     enum weir_kafka_error ignored;
     int code = refuse(client, message, kafka_error ? kafka_error : &ignored);

@@ -2,6 +2,7 @@
  * The world: its topics, its processes, and how it runs. See world.h.
  */
 #include "runtime/check.h"
+#include "tests/support/preempt.h"
 #include "tests/support/world_internal.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -174,6 +175,8 @@ struct weir_world *weir_world_create(const struct weir_world_settings *settings)
     weir_simulation_observe(world->simulation, observe, world);
     weir_world_trace_begin(world);
     weir_world_produce(world, settings->messages);
+    if (settings->preempt > 0)
+        weir_preempt_begin(world->simulation, settings->preempt, NULL, NULL);
     return world;
 }
 
@@ -193,6 +196,7 @@ void weir_world_destroy(struct weir_world *world)
 {
     if (!world)
         return;
+    weir_preempt_end();
     weir_world_trace_end(world);
     for (size_t i = 0; i < world->process_count; i++) {
         struct weir_world_process *process = world->processes[i];

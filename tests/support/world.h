@@ -85,6 +85,7 @@ struct weir_world_settings {
     const char *instance_prefix;              /* static membership: followed by the process's number; NULL: dynamic */
     bool eager;                               /* else cooperative */
     bool floor_unchecked;                     /* at most once: commits run ahead */
+    uint16_t preempt;                         /* thousandths, see preempt.h */
     bool trace;                               /* say on standard error what happens */
     unsigned workers;                         /* of each process's system; 0: 2 */
     uint64_t later_ns_max;                    /* 0: 50 ms */

@@ -2,6 +2,7 @@
  * The world's ledger: every run, dead letter and commit, checked as it happens. See world.h for the checks.
  */
 #include "runtime/check.h"
+#include "tests/support/preempt.h"
 #include "tests/support/world_internal.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -163,6 +164,7 @@ static bool key_is(const struct world_message *message, const void *key, size_t 
 enum weir_outcome weir_world_begin(struct weir_world_process *process, const char *topic, int32_t partition,
                                    int64_t offset, const void *key, size_t key_size, uint32_t attempt, uint64_t *number)
 {
+    weir_preempt_run_begins();
     struct weir_world *world = process->world;
     struct world_log *log = weir_world_log(world, topic, partition);
     struct world_message *message = log ? message_at(log, offset) : NULL;

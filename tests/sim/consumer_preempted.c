@@ -1,0 +1,131 @@
+/*
+ * Workers that come in between anywhere: what one has made visible half done, and what it decides by what another may
+ * change meanwhile. See tests/support/preempt.h.
+ */
+#include "actors/message.h"
+#include "tests/sim/consumer_own.h"
+#include "tests/support/preempt.h"
+#include "tests/support/test.h"
+#include <weir/log.h>
+
+#define SECOND   WEIR_WORLD_SECOND
+#define PERMILLE 20
+
+static void finish(struct weir_world *world)
+{
+    uint64_t seed = weir_world_settings(world)->seed;
+    bool finished = weir_world_run_until_finished(world, 900 * SECOND);
+    bool closed = weir_world_close(world, 300 * SECOND);
+    struct weir_world_verdict verdict = weir_world_verdict(world);
+    cr_assert(verdict.ok, "seed %llu: %s", (unsigned long long)seed, verdict.text);
+    cr_assert(finished, "seed %llu: not finished after 900 s", (unsigned long long)seed);
+    cr_assert(closed, "seed %llu: not closed after 300 s", (unsigned long long)seed);
+    cr_assert_gt(weir_preempt_count(), 0);
+}
+
+static void lose_nothing(const char *const *options, unsigned seeds)
+{
+    weir_log_set(NULL, NULL, 0);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(seeds); seed++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){
+            .seed = seed,
+            .eager = seed % 3 == 0,
+            .preempt = seed % 2 == 0 ? PERMILLE : 4 * PERMILLE,
+            .floor_unchecked = options != NULL,
+            .chances = {.skip = 50, .retry = 80, .dead = 30, .overloaded = 30, .later = 200, .poison = 5},
+            .faults = {.slow = 50,
+                       .commit_applied_error = 30,
+                       .commit_lost = 30,
+                       .commit_race = 100,
+                       .seek_error = 50,
+                       .redelivery = 50,
+                       .purge_ahead = 300,
+                       .short_pull = 200,
+                       .produce_error = 100,
+                       .produce_queue_full = 100},
+            .driver = &weir_world_consumer,
+            .driver_data = options});
+        weir_world_start(world);
+        weir_world_start(world);
+        weir_world_produce_during(world, 30 * SECOND, 300);
+        weir_world_disturb(world, 30 * SECOND, 10, WEIR_WORLD_ALL);
+        finish(world);
+        weir_world_destroy(world);
+    }
+}
+
+Test(preempted, workers_lose_nothing)
+{
+    lose_nothing(NULL, 100);
+}
+
+/* ---- handles ---- */
+
+#define GIVEN_OUT_MAX 64
+
+static struct weir_later given_out[GIVEN_OUT_MAX];
+static unsigned given_out_count;
+static uint64_t answered;
+
+static enum weir_outcome give_out_some(struct weir_message *message, void *user)
+{
+    uint64_t run;
+    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
+                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    bool gives_out = weir_message_offset(message) % 4 == 0 && weir_message_attempt(message) < 3;
+    gives_out &= given_out_count < GIVEN_OUT_MAX / 2;
+    weir_world_end(user, run, gives_out ? WEIR_RETRY : WEIR_ACK);
+    if (!gives_out)
+        return WEIR_ACK;
+    struct weir_later later = weir_message_later(message);
+    given_out[given_out_count++] = later; /* now: others may have come in between */
+    return WEIR_LATER;
+}
+
+/* The holder of a handle that was taken from it answers at last, at whatever moment this is. */
+static void answer_one(void *unused)
+{
+    static unsigned calls;
+    bool whatever = ++calls % 64 == 0; /* also one that nobody has taken the handle from, nor will */
+    (void)unused;
+    for (unsigned index = 0; index < given_out_count; index++) {
+        struct weir_later later = given_out[index];
+        if (weir_message_later_state(later.message) == WEIR_LATER_ARMED && !whatever)
+            continue;
+        given_out[index] = given_out[--given_out_count];
+        answered += weir_later_retry(later, "late") == WEIR_STALE;
+        return;
+    }
+}
+
+Test(preempted, holders_that_answer_late_lose_nothing)
+{
+    static const char *const options[] = {"weir.later.deadline.ms", "1000", "weir.later.policy", "abandon", NULL};
+    static const struct weir_own own = {give_out_some, options};
+    uint64_t letters = 0;
+    weir_log_set(NULL, NULL, 0);
+    answered = 0;
+    for (uint64_t seed = 1; seed <= weir_test_scaled(60); seed++) {
+        struct weir_world *world =
+            weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                            .partitions = 2,
+                                                            .keys = 8,
+                                                            .messages = 120,
+                                                            .faults = {.produce_error = 300, .produce_queue_full = 100},
+                                                            .driver = &weir_own_driver,
+                                                            .driver_data = &own});
+        given_out_count = 0;
+        weir_preempt_begin(weir_world_simulation(world), 3 * PERMILLE, answer_one, NULL);
+        weir_world_start(world);
+        weir_world_disturb(world, 20 * SECOND, 6, WEIR_WORLD_FENCE | WEIR_WORLD_REBALANCE);
+        bool finished = weir_world_run_until_finished(world, 900 * SECOND);
+        while (given_out_count > 0) /* or their consumers could not be freed */
+            weir_later_finish(given_out[--given_out_count], WEIR_ACK);
+        cr_assert(finished, "seed %llu: not finished after 900 s", (unsigned long long)seed);
+        finish(world);
+        letters += weir_world_tally(world)->letters;
+        weir_world_destroy(world);
+    }
+    cr_assert_gt(letters, 0);
+    cr_assert_gt(answered, 0);
+}
