@@ -2,8 +2,9 @@
  * The partition actor: its turn, what other threads ask of it, its life. See partition.h for its parts.
  *
  * A turn, in this order: take the order; take the mail (what runs have finished returns credit); start what was parked;
- * pull within the credit; serve suspects; see whether an order is fulfilled; answer a request for a snapshot; publish
- * the gauges.
+ * pull within the credit; serve suspects; tell the commit what was finished, and only then see whether an order is
+ * fulfilled, since control asks for the last commit of an epoch when it is; answer a request for a snapshot; publish the
+ * gauges.
  */
 #include "actors/partition.h"
 #include "actors/consumer.h"
@@ -227,8 +228,8 @@ static void turn(struct weir_actor *actor, struct weir_worker *worker)
         weir_resident_notify(&partition->resident);
     if (partition->consumer->journal)
         weir_partition_serve_suspects(partition);
-    weir_partition_check_order(partition);
     account(partition);
+    weir_partition_check_order(partition);
     weir_partition_answer_snapshot(partition);
     publish(partition);
     if (partition->consumer->journal)

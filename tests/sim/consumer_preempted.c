@@ -23,6 +23,26 @@ static void finish(struct weir_world *world)
     cr_assert_gt(weir_preempt_count(), 0);
 }
 
+Test(preempted, runs_are_all_committed_when_a_partition_has_been_drained)
+{
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(60); seed++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                                                   .eager = seed % 3 == 0,
+                                                                                   .preempt = PERMILLE,
+                                                                                   .chances = {.later = 500},
+                                                                                   .later_ns_max = SECOND,
+                                                                                   .driver = &weir_world_consumer});
+        weir_world_start(world);
+        weir_world_start(world);
+        weir_world_produce_during(world, 20 * SECOND, 400);
+        weir_world_disturb(world, 20 * SECOND, 8, WEIR_WORLD_JOIN | WEIR_WORLD_STOP | WEIR_WORLD_REBALANCE);
+        finish(world);
+        cr_assert_eq(weir_world_tally(world)->duplicates, 0, "seed %llu", (unsigned long long)seed);
+        weir_world_destroy(world);
+    }
+}
+
 static void lose_nothing(const char *const *options, unsigned seeds)
 {
     weir_log_set(NULL, NULL, 0);
@@ -106,14 +126,14 @@ Test(preempted, holders_that_answer_late_lose_nothing)
     weir_log_set(NULL, NULL, 0);
     answered = 0;
     for (uint64_t seed = 1; seed <= weir_test_scaled(60); seed++) {
-        struct weir_world *world =
-            weir_world_create(&(struct weir_world_settings){.seed = seed,
-                                                            .partitions = 2,
-                                                            .keys = 8,
-                                                            .messages = 120,
-                                                            .faults = {.produce_error = 300, .produce_queue_full = 100},
-                                                            .driver = &weir_own_driver,
-                                                            .driver_data = &own});
+        struct weir_world *world = weir_world_create(
+            &(struct weir_world_settings){.seed = seed,
+                                          .partitions = 2,
+                                          .keys = 8,
+                                          .messages = 120,
+                                          .faults = {.produce_error = 300, .produce_queue_full = 100},
+                                          .driver = &weir_own_driver,
+                                          .driver_data = &own});
         given_out_count = 0;
         weir_preempt_begin(weir_world_simulation(world), 3 * PERMILLE, answer_one, NULL);
         weir_world_start(world);
