@@ -112,8 +112,10 @@ static inline void weir_running_set(struct weir_running *running, struct weir_pa
 /** May handlers start at this time? See "Lease" in docs/architecture.md. */
 static inline bool weir_consumer_lease_holds(const struct weir_consumer *consumer, uint64_t now_ns)
 {
-    uint64_t looked_ns = atomic_load_explicit(&consumer->lease_ns, memory_order_relaxed);
-    return atomic_load_explicit(&consumer->lease_holds, memory_order_relaxed) &&
+    /* Acquire: with the release in look_at_clock(). Who sees the time after a sleep sees that the lease has lapsed; and
+     * who sees the lease come back sees what was given away meanwhile. */
+    uint64_t looked_ns = atomic_load_explicit(&consumer->lease_ns, memory_order_acquire);
+    return atomic_load_explicit(&consumer->lease_holds, memory_order_acquire) &&
            (now_ns <= looked_ns || now_ns - looked_ns <= consumer->lease_ns_max);
 }
 

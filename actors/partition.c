@@ -3,8 +3,8 @@
  *
  * A turn, in this order: take the order; take the mail (what runs have finished returns credit); start what was parked;
  * pull within the credit; serve suspects; tell the commit what was finished, and only then see whether an order is
- * fulfilled, since control asks for the last commit of an epoch when it is; answer a request for a snapshot; publish the
- * gauges.
+ * fulfilled, since control asks for the last commit of an epoch when it is; answer a request for a snapshot; publish
+ * the gauges.
  */
 #include "actors/partition.h"
 #include "actors/consumer.h"
@@ -106,8 +106,9 @@ bool weir_partition_may_start(const struct weir_partition *partition, const stru
     if (consumer->journal && message->crashes == 0 &&
         atomic_load_explicit(&consumer->alone_round, memory_order_relaxed) != 0)
         return false;
-    return atomic_load_explicit(&partition->open_epoch, memory_order_acquire) == message->epoch &&
-           weir_consumer_lease_holds(consumer, weir_worker_now_ns(worker));
+    /* The epoch last: it never opens again, while the lease, once the partition has been lost, is nobody's any more. */
+    return weir_consumer_lease_holds(consumer, weir_worker_now_ns(worker)) &&
+           atomic_load_explicit(&partition->open_epoch, memory_order_acquire) == message->epoch;
 }
 
 static void write_order(struct weir_partition *partition, enum weir_order order)

@@ -3,6 +3,7 @@
  * change meanwhile. See tests/support/preempt.h.
  */
 #include "actors/message.h"
+#include "runtime/system.h"
 #include "tests/sim/consumer_own.h"
 #include "tests/support/preempt.h"
 #include "tests/support/test.h"
@@ -39,6 +40,30 @@ Test(preempted, runs_are_all_committed_when_a_partition_has_been_drained)
         weir_world_disturb(world, 20 * SECOND, 8, WEIR_WORLD_JOIN | WEIR_WORLD_STOP | WEIR_WORLD_REBALANCE);
         finish(world);
         cr_assert_eq(weir_world_tally(world)->duplicates, 0, "seed %llu", (unsigned long long)seed);
+        weir_world_destroy(world);
+    }
+}
+
+/* The process sleeps past its session. What it finds out then, and what it knew before, must not be put together: that
+ * the partition was its own, and that there is no lease to look after any more. */
+Test(preempted, processes_that_slept_start_nothing_that_they_have_lost)
+{
+    weir_log_set(NULL, NULL, 0);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(300); seed++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                                                   .partitions = 1,
+                                                                                   .keys = 50,
+                                                                                   .messages = 200,
+                                                                                   .preempt = 6 * PERMILLE,
+                                                                                   .driver = &weir_world_consumer});
+        struct weir_world_process *process = weir_world_start(world);
+        while (weir_world_tally(world)->runs < 20 + seed % 150)
+            weir_simulation_step(weir_world_simulation(world));
+        struct weir_system *system = weir_world_system(process);
+        for (unsigned index = 0; index < weir_system_worker_count(system); index++)
+            weir_simulation_stall(weir_world_simulation(world), weir_system_worker(system, index), 12 * SECOND);
+        weir_fake_client_partition(weir_world_kafka(process), 12 * SECOND);
+        finish(world);
         weir_world_destroy(world);
     }
 }
@@ -126,14 +151,14 @@ Test(preempted, holders_that_answer_late_lose_nothing)
     weir_log_set(NULL, NULL, 0);
     answered = 0;
     for (uint64_t seed = 1; seed <= weir_test_scaled(60); seed++) {
-        struct weir_world *world = weir_world_create(
-            &(struct weir_world_settings){.seed = seed,
-                                          .partitions = 2,
-                                          .keys = 8,
-                                          .messages = 120,
-                                          .faults = {.produce_error = 300, .produce_queue_full = 100},
-                                          .driver = &weir_own_driver,
-                                          .driver_data = &own});
+        struct weir_world *world =
+            weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                            .partitions = 2,
+                                                            .keys = 8,
+                                                            .messages = 120,
+                                                            .faults = {.produce_error = 300, .produce_queue_full = 100},
+                                                            .driver = &weir_own_driver,
+                                                            .driver_data = &own});
         given_out_count = 0;
         weir_preempt_begin(weir_world_simulation(world), 3 * PERMILLE, answer_one, NULL);
         weir_world_start(world);
