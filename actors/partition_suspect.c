@@ -145,13 +145,23 @@ void weir_partition_serve_suspects(struct weir_partition *partition)
         weir_resident_notify(&partition->consumer->control.resident);
 }
 
+/* Is a message about that was taken from its holder, who may be working on it yet? Be it finished, or its letter on its
+ * way, or refused. */
+static bool any_abandoned(const struct weir_partition *partition)
+{
+    const struct weir_key *key = partition->dying.first;
+    while (key && !weir_message_has_holder(key->first))
+        key = key->list_after;
+    return key || partition->orphans > 0;
+}
+
 void weir_partition_tell_quiet(struct weir_partition *partition)
 {
     uint64_t round = atomic_load_explicit(&partition->consumer->alone_round, memory_order_acquire);
     if (round == 0 || round == atomic_load_explicit(&partition->suspects.quiet, memory_order_relaxed))
         return;
     /* What was given out by WEIR_LATER is being worked on, whoever does that; so is what was abandoned. */
-    if (partition->out_count > 0 || partition->later.count > 0 || partition->orphans > 0)
+    if (partition->out_count > 0 || partition->later.count > 0 || any_abandoned(partition))
         return;
     /* Pairs with control's acquire: the slots of what ran here are clear. */
     atomic_store_explicit(&partition->suspects.quiet, round, memory_order_release);

@@ -2,13 +2,14 @@
  * Handlers that misuse WEIR_LATER, and runs that end in the middle of others: whatever a handler does with a handle,
  * each message is over once, in the order of its key, and nothing is lost.
  */
-#include "actors/partition.h"
+#include "actors/consumer.h"
 #include "runtime/system.h"
 #include "tests/sim/consumer_own.h"
 #include "tests/support/test.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <weir/consumer.h>
 #include <weir/log.h>
 
@@ -311,6 +312,88 @@ Test(handles, abandoned_are_answered_between_the_report_of_the_letter_and_its_re
 Test(handles, abandoned_are_answered_while_their_letter_waits_and_the_partition_is_lost)
 {
     answer_abandoned(true);
+}
+
+/* ---- abandoned ones, while a message of a crash waits to run with nothing beside it ---- */
+
+enum { ABANDONED_OFFSET = 0, SUSPECT_OFFSET = 6 };
+
+static struct {
+    char path[64]; /* of the process's journal */
+    struct weir_journal_file image;
+    struct weir_later later;
+    bool has_crashed, given_out;
+    unsigned runs; /* of the suspect, after the crash */
+} quiet;
+
+static enum weir_outcome crash_or_give_out(struct weir_message *message, void *user)
+{
+    uint64_t run = begin(message, user);
+    int64_t offset = weir_message_offset(message);
+    if (offset == SUSPECT_OFFSET && !quiet.has_crashed) {
+        memcpy(&quiet.image, weir_own_consumer()->journal->file, sizeof quiet.image);
+        quiet.has_crashed = true;
+        return WEIR_ACK; /* nobody acts on it */
+    }
+    quiet.runs += offset == SUSPECT_OFFSET;
+    bool gives_out = offset == ABANDONED_OFFSET;
+    weir_world_end(user, run, gives_out ? WEIR_RETRY : WEIR_ACK);
+    if (!gives_out)
+        return WEIR_ACK;
+    quiet.given_out = true;
+    quiet.later = weir_message_later(message);
+    return WEIR_LATER;
+}
+
+static void name_quiet(const char *what)
+{
+    snprintf(quiet.path, sizeof quiet.path, "/tmp/weir-sim-%s-%d", what, (int)getpid());
+    unlink(quiet.path);
+}
+
+/* The process ends as its handler runs, and its journal is what the next one finds. */
+static void crash_in_suspect(struct weir_world *world)
+{
+    struct weir_world_process *process = weir_world_start(world);
+    while (!quiet.has_crashed)
+        weir_simulation_step(weir_world_simulation(world));
+    weir_world_crash(process);
+    weir_journal_close(weir_own_consumer()->journal);
+    weir_own_consumer()->journal = NULL;
+    unlink(quiet.path);
+    name_quiet("after");
+    FILE *stream = fopen(quiet.path, "w");
+    cr_assert(stream && fwrite(&quiet.image, sizeof quiet.image, 1, stream) == 1 && fclose(stream) == 0);
+    quiet.given_out = false;
+}
+
+Test(handles, abandoned_whose_letter_is_refused_are_worked_on_as_far_as_a_suspect_may_know)
+{
+    static const char *const options[] = {
+        "weir.crash.journal", quiet.path, "weir.later.deadline.ms", "1000", "weir.later.policy", "abandon", NULL};
+    static const struct weir_own own = {crash_or_give_out, options};
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    struct weir_world *world = weir_world_create(&(struct weir_world_settings){
+        .seed = 1, .partitions = 1, .faults.produce_error = 1000, .driver = &weir_own_driver, .driver_data = &own});
+    for (int key = 0; key < 10; key++)
+        weir_world_append(world, "orders", 0, key);
+    name_quiet("before");
+    crash_in_suspect(world);
+    weir_world_start(world);
+    while (!quiet.given_out || weir_message_later_state(quiet.later.message) != WEIR_LATER_ABANDONED)
+        weir_simulation_step(weir_world_simulation(world));
+    weir_world_run(world, 5 * SECOND);
+    cr_assert_eq(quiet.runs, 0, "a suspect runs beside what is being worked on");
+    cr_assert_eq(weir_later_finish(quiet.later, WEIR_ACK), WEIR_STALE);
+    weir_world_run(world, 5 * SECOND);
+    cr_assert_eq(quiet.runs, 1);
+    weir_fake_set_faults(weir_world_cluster(world), &(struct weir_fake_faults){0});
+    cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
+    cr_assert(weir_world_close(world, 60 * SECOND));
+    struct weir_world_verdict verdict = weir_world_verdict(world);
+    cr_assert(verdict.ok, "%s", verdict.text);
+    weir_world_destroy(world);
+    unlink(quiet.path);
 }
 
 /* ---- stragglers ---- */
