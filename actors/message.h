@@ -82,6 +82,12 @@ struct weir_message {
 
 enum weir_later_state { WEIR_LATER_IDLE = 0, WEIR_LATER_ARMED = 1, WEIR_LATER_FINISHED = 2, WEIR_LATER_ABANDONED = 3 };
 
+/* Runs that were burnt. One that was abandoned is, but its number stays: its holder may ask for it. Owner. */
+static inline uint32_t weir_message_burnt(const struct weir_message *message)
+{
+    return message->attempts + (message->cause == WEIR_DLQ_ABANDONED);
+}
+
 /* A message's content on the heap: one block, headers included. */
 struct weir_message_copy {
     size_t size_bytes;

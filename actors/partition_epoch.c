@@ -372,8 +372,8 @@ static void take_snapshot(struct weir_partition *partition)
             next = message->offset;
             break;
         }
-        uint32_t attempts = message->attempts < UINT16_MAX ? message->attempts : UINT16_MAX;
-        list[count++] = (struct weir_map_offset){message->offset, (uint16_t)attempts};
+        uint32_t burnt = weir_message_burnt(message);
+        list[count++] = (struct weir_map_offset){message->offset, (uint16_t)(burnt < UINT16_MAX ? burnt : UINT16_MAX)};
     }
     struct weir_map_witness witness = find_witness(partition);
     /* A witness of ours must not vouch for a map that its own has not proved yet. */

@@ -152,7 +152,7 @@ static void describe(const struct weir_partition *partition, const struct weir_m
         .key_size = message->key_size,
         .value = message->value,
         .value_size = message->value_size,
-        .attempts = message->attempts + message->crashes,
+        .attempts = weir_message_burnt(message) + message->crashes,
         .cause = (enum weir_dlq_cause)message->cause,
         .reason = message->reason,
         .first_failure_wall_ms = message->first_failed_wall_ms,
@@ -536,7 +536,6 @@ static void check_later(struct weir_partition *partition)
             weir_partition_leave_list(partition, key);
             weir_key_move(key, WEIR_KEY_READY);
             note_failure(partition, message);
-            message->attempts++;
             die(partition, key, WEIR_DLQ_ABANDONED);
         } else if (named++ < LATER_WARN_LIMIT) {
             warn(partition, "given out by WEIR_LATER and not finished for too long", message->offset,

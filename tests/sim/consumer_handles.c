@@ -246,6 +246,7 @@ static void answer_between(void *user)
     struct weir_world *world = weir_world_of(user);
     struct weir_message *message = abandoned.later.message;
     if (!abandoned.answered && abandoned.given_out && weir_message_later_state(message) == WEIR_LATER_ABANDONED) {
+        cr_assert_eq(weir_message_attempt(message), 1, "the holder's run got another number");
         bool refused = !message->dlq_in_flight && message->owner && message->owner->state == WEIR_KEY_DYING;
         if (!abandoned.stalled && (!abandoned.after_refusal || refused)) {
             weir_simulation_stall(weir_world_simulation(world), message->partition->resident.home, SECOND);
