@@ -315,13 +315,24 @@ void weir_later_quiesce(void)
     }
 }
 
+/* The letter of a message that is abandoned tells its headers while the holder may ask for them, and they are parsed by
+ * whoever asks first. So they are parsed before there is a holder. */
+static void parse_headers(struct weir_message *message)
+{
+    struct weir_kafka_header header;
+    if (weir_partition_abandons(message->partition))
+        (void)header_at(message, 0, &header);
+}
+
 struct weir_later weir_message_later(struct weir_message *message)
 {
     uint64_t word = atomic_load_explicit(&message->later, memory_order_relaxed);
     uint64_t generation = word >> STATE_BITS;
-    /* Nobody else knows this generation yet, so a plain store is enough; taking it twice in a run gives the same. */
-    if ((word & STATE_MASK) == WEIR_LATER_IDLE)
+    if ((word & STATE_MASK) == WEIR_LATER_IDLE) { /* taking it twice in a run gives the same */
+        parse_headers(message);
+        /* Nobody else knows this generation yet, so a plain store is enough. */
         atomic_store_explicit(&message->later, generation << STATE_BITS | WEIR_LATER_ARMED, memory_order_release);
+    }
     return (struct weir_later){message, generation};
 }
 

@@ -73,6 +73,12 @@ int32_t weir_partition_number(const struct weir_partition *partition)
     return partition->number;
 }
 
+bool weir_partition_abandons(const struct weir_partition *partition)
+{
+    const struct weir_options *options = partition->consumer->options;
+    return options->later_deadline_ms > 0 && options->later_policy == WEIR_LATER_ABANDON;
+}
+
 bool weir_partition_is_current(const struct weir_partition *partition, uint64_t epoch)
 {
     return atomic_load_explicit(&partition->epoch_shared, memory_order_acquire) == epoch;

@@ -201,6 +201,7 @@ void weir_partition_report(struct weir_message *message, enum weir_kafka_error e
 struct weir_kafka *weir_partition_kafka(const struct weir_partition *partition);
 const char *weir_partition_topic(const struct weir_partition *partition);
 int32_t weir_partition_number(const struct weir_partition *partition);
+bool weir_partition_abandons(const struct weir_partition *partition); /* what is not answered in time. Any */
 bool weir_partition_is_current(const struct weir_partition *partition, uint64_t epoch);     /* any */
 void weir_partition_answer(struct weir_partition *partition, struct weir_message *message); /* any */
 bool weir_partition_may_start(const struct weir_partition *partition, const struct weir_message *message,

@@ -530,8 +530,8 @@ static void check_later(struct weir_partition *partition)
         struct weir_message *message = key->first;
         if (now(partition) - message->started_later_ns < limit_ms * MS_NS)
             return; /* the list is in the order in which they were given out */
-        bool abandon = options->later_deadline_ms > 0 && options->later_policy == WEIR_LATER_ABANDON &&
-                       !is_stale(partition, message) && message->outcome == WEIR_LATER;
+        bool abandon =
+            weir_partition_abandons(partition) && !is_stale(partition, message) && message->outcome == WEIR_LATER;
         if (abandon && weir_message_abandon(message)) {
             weir_partition_leave_list(partition, key);
             weir_key_move(key, WEIR_KEY_READY);

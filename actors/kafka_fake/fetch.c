@@ -101,15 +101,21 @@ bool weir_fake_record_header(struct weir_kafka *kafka, void *native_pointer, siz
                              struct weir_kafka_header *header)
 {
     struct weir_fake_client *client = weir_fake_client_of(kafka);
-    const struct fake_native *native = native_pointer;
+    struct fake_native *native = native_pointer;
     if (!native->given || native->freed || native->client != client) {
         weir_fake_violate(client->cluster, "client %u: header of a record that is not held", client->number);
         return false;
     }
+    native->parsed = true;
     if (!native->record || index >= native->record->header_count)
         return false;
     *header = native->record->headers[index];
     return true;
+}
+
+bool weir_fake_record_is_parsed(const void *native)
+{
+    return ((const struct fake_native *)native)->parsed;
 }
 
 /* ---- the prefetch ---- */

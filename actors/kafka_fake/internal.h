@@ -293,7 +293,7 @@ struct fake_native { /* what a record's `native` points to */
     int64_t offset;
     enum weir_record_kind kind;
     enum weir_kafka_error error;
-    bool given, freed;
+    bool given, freed, parsed;
 };
 
 struct weir_kafka_queue {

@@ -224,6 +224,8 @@ void weir_fake_fail(struct weir_kafka *kafka, enum weir_fake_request request, en
 bool weir_fake_client_holds(const struct weir_kafka *kafka, const char *topic, int32_t partition);
 /** Number of the client's assignments of this partition so far. */
 uint64_t weir_fake_client_assignments(const struct weir_kafka *kafka, const char *topic, int32_t partition);
+/** Has anybody asked for a header of this record? librdkafka parses them then, which two threads may not do at once. */
+bool weir_fake_record_is_parsed(const void *native);
 uint64_t weir_fake_client_outstanding(const struct weir_kafka *kafka); /* records pulled and not freed */
 bool weir_fake_client_is_closed(const struct weir_kafka *kafka);       /* CLOSED has been handed over */
 

@@ -276,6 +276,7 @@ static enum weir_outcome abandon_first(struct weir_message *message, void *user)
     }
     abandoned.given_out = true;
     abandoned.later = weir_message_later(message);
+    cr_assert(weir_fake_record_is_parsed(message->native), "its headers are parsed while others may ask for them");
     weir_world_end(user, run, WEIR_RETRY); /* nobody will answer in time */
     weir_fake_after(weir_world_cluster(weir_world_of(user)), SECOND / 1000, answer_between, NULL, user);
     return WEIR_LATER;
