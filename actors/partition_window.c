@@ -145,13 +145,12 @@ static bool is_full(const struct weir_partition *partition, uint32_t bit, uint64
     return partition->pause & bit ? value > low && value > 0 : value >= max;
 }
 
-static void update_window(struct weir_partition *partition)
+static void update_window(struct weir_partition *partition, uint64_t bytes_bound)
 {
     const struct weir_options *options = partition->consumer->options;
     uint64_t in_flight = partition->tracker.count;
-    bool full =
-        in_flight > 0 && (is_full(partition, WEIR_PAUSE_WINDOW, in_flight, options->window_messages_max) ||
-                          is_full(partition, WEIR_PAUSE_WINDOW, partition->charged_bytes, bytes_max(partition)));
+    bool full = in_flight > 0 && (is_full(partition, WEIR_PAUSE_WINDOW, in_flight, options->window_messages_max) ||
+                                  is_full(partition, WEIR_PAUSE_WINDOW, partition->charged_bytes, bytes_bound));
     weir_partition_set_pause(partition, WEIR_PAUSE_WINDOW, full);
     bool held = is_full(partition, partition->pause & (WEIR_PAUSE_HELD | WEIR_PAUSE_DLQ), partition->held,
                         options->held_messages_max);
@@ -167,19 +166,21 @@ static void update_window(struct weir_partition *partition)
     weir_partition_set_pause(partition, WEIR_PAUSE_ERROR, trouble);
 }
 
-/* How many messages may be pulled now. */
+/* How many messages may be pulled now. The bound is read once: control changes it as partitions come and go, and what
+ * was below it a moment ago need not be now. */
 uint32_t weir_partition_credit(struct weir_partition *partition)
 {
-    update_window(partition);
+    uint64_t bytes_bound = bytes_max(partition);
+    update_window(partition, bytes_bound);
     if (partition->state != WEIR_PARTITION_ACTIVE || (partition->pause & ~(uint32_t)WEIR_PAUSE_REVOKE) != 0)
         return 0;
     const struct weir_options *options = partition->consumer->options;
     uint64_t in_flight = partition->tracker.count;
-    if (in_flight == 0 && partition->charged_bytes >= bytes_max(partition))
+    if (in_flight == 0 && partition->charged_bytes >= bytes_bound)
         return 1;
     uint64_t count = options->window_messages_max - in_flight;
     uint64_t mean = partition->message_bytes_mean > 0 ? partition->message_bytes_mean : 1;
-    uint64_t by_bytes = (bytes_max(partition) - partition->charged_bytes) / mean + 1;
+    uint64_t by_bytes = (bytes_bound - partition->charged_bytes) / mean + 1;
     count = count < by_bytes ? count : by_bytes;
     return (uint32_t)(count < options->pull_messages_max ? count : options->pull_messages_max);
 }

@@ -2,7 +2,7 @@
  * Workers that come in between anywhere: what one has made visible half done, and what it decides by what another may
  * change meanwhile. See tests/support/preempt.h.
  */
-#include "actors/message.h"
+#include "actors/consumer.h"
 #include "runtime/system.h"
 #include "tests/sim/consumer_own.h"
 #include "tests/support/preempt.h"
@@ -68,6 +68,11 @@ Test(preempted, processes_that_slept_start_nothing_that_they_have_lost)
     }
 }
 
+static void finish_later(void *handle, enum weir_outcome outcome)
+{
+    weir_later_finish(*(struct weir_later *)handle, outcome);
+}
+
 static void lose_nothing(const char *const *options, unsigned seeds)
 {
     weir_log_set(NULL, NULL, 0);
@@ -102,6 +107,56 @@ static void lose_nothing(const char *const *options, unsigned seeds)
 Test(preempted, workers_lose_nothing)
 {
     lose_nothing(NULL, 100);
+}
+
+/* ---- the window ---- */
+
+static uint64_t charged_max;
+
+static enum weir_outcome give_out_for_long(struct weir_message *message, void *user)
+{
+    uint64_t run;
+    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
+                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_world_later(user, run, finish_later, &(struct weir_later){message, weir_message_later(message).generation},
+                     sizeof(struct weir_later));
+    return WEIR_LATER;
+}
+
+/* Partitions come and go, and with them each one's share of the bytes. */
+static void change_share(void *argument)
+{
+    struct weir_partition *partition = atomic_load(&weir_own_consumer()->partitions);
+    (void)argument;
+    if (!partition)
+        return;
+    uint32_t count = atomic_load(&weir_own_consumer()->assigned_count);
+    atomic_store(&weir_own_consumer()->assigned_count, count == 1 ? 64 : 1);
+    if (partition->charged_bytes > charged_max)
+        charged_max = partition->charged_bytes;
+}
+
+Test(preempted, changes_of_the_share_let_no_more_be_pulled_than_the_larger_one)
+{
+    static const char *const options[] = {"weir.memory.bytes.max", "1048576", "weir.window.bytes.max", "140000", NULL};
+    static const struct weir_own own = {give_out_for_long, options};
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(20); seed++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                                                   .partitions = 1,
+                                                                                   .null_keys = 1000,
+                                                                                   .messages = 2000,
+                                                                                   .later_ns_max = SECOND / 5,
+                                                                                   .driver = &weir_own_driver,
+                                                                                   .driver_data = &own});
+        charged_max = 0;
+        weir_preempt_begin(weir_world_simulation(world), 10 * PERMILLE, change_share, NULL);
+        weir_world_start(world);
+        finish(world);
+        weir_world_destroy(world);
+        cr_assert(charged_max > 100000 && charged_max < 140000 + 4096, "seed %llu: %llu bytes were charged",
+                  (unsigned long long)seed, (unsigned long long)charged_max);
+    }
 }
 
 /* ---- handles ---- */
