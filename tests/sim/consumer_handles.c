@@ -316,6 +316,47 @@ Test(handles, abandoned_are_answered_while_their_letter_waits_and_the_partition_
     answer_abandoned(true);
 }
 
+static enum weir_outcome never_answer_first(struct weir_message *message, void *user)
+{
+    uint64_t run = begin(message, user);
+    weir_world_end(user, run, abandoned.given_out ? WEIR_ACK : WEIR_RETRY);
+    if (abandoned.given_out)
+        return WEIR_ACK;
+    abandoned.given_out = true;
+    abandoned.later = weir_message_later(message);
+    return WEIR_LATER;
+}
+
+Test(handles, abandoned_whose_letter_is_refused_send_no_letter_when_their_epoch_is_over)
+{
+    static const struct weir_own own = {never_answer_first, abandon};
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(10); seed++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                                                   .partitions = 1,
+                                                                                   .keys = 2,
+                                                                                   .messages = 20,
+                                                                                   .faults.produce_error = 1000,
+                                                                                   .driver = &weir_own_driver,
+                                                                                   .driver_data = &own});
+        memset(&abandoned, 0, sizeof abandoned);
+        struct weir_world_process *process = weir_world_start(world);
+        while (!abandoned.given_out || weir_message_later_state(abandoned.later.message) != WEIR_LATER_ABANDONED)
+            weir_simulation_step(weir_world_simulation(world));
+        const struct weir_message *message = abandoned.later.message;
+        weir_fake_client_fence(weir_world_kafka(process));
+        while (message->epoch == message->partition->epoch && message->partition->state != WEIR_PARTITION_ENDED)
+            weir_simulation_step(weir_world_simulation(world));
+        weir_fake_set_faults(weir_world_cluster(world), &(struct weir_fake_faults){0});
+        weir_world_run(world, 20 * SECOND);
+        cr_assert_eq(weir_world_tally(world)->letters, 0);
+        cr_assert_eq(weir_later_finish(abandoned.later, WEIR_ACK), WEIR_STALE);
+        check(world, process, seed);
+        cr_assert_eq(weir_world_tally(world)->letters, 0);
+        weir_world_destroy(world);
+    }
+}
+
 /* ---- abandoned ones, while a message of a crash waits to run with nothing beside it ---- */
 
 enum { ABANDONED_OFFSET = 0, SUSPECT_OFFSET = 6 };
