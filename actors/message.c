@@ -165,7 +165,8 @@ void weir_message_release_content(struct weir_message *message)
     weir_memory_free(message->copy);
     message->copy = NULL;
     weir_memory_free(message->reason);
-    message->reason = NULL;
+    weir_memory_free(message->later_reason);
+    message->reason = message->later_reason = NULL;
     message->key = message->value = NULL;
 }
 
@@ -245,10 +246,10 @@ int weir_message_header_at(struct weir_message *message, size_t index, const cha
 #define DELAY_MS_MAX (24ull * 60 * 60 * 1000)
 
 /* Keep the handler's words; when memory is short they are lost, the outcome is not. */
-static void set_reason(struct weir_message *message, const char *reason)
+static void set_reason(char **place, const char *reason)
 {
-    weir_memory_free(message->reason);
-    message->reason = NULL;
+    weir_memory_free(*place);
+    *place = NULL;
     if (!reason || !*reason)
         return;
     size_t size = strnlen(reason, WEIR_MESSAGE_REASON_BYTES);
@@ -259,31 +260,31 @@ static void set_reason(struct weir_message *message, const char *reason)
         return;
     memcpy(copy, reason, size);
     copy[size] = '\0';
-    message->reason = copy;
+    *place = copy;
 }
 
-static void set_delay(struct weir_message *message, uint64_t delay_ms)
+static uint64_t bounded_delay_ms(uint64_t delay_ms)
 {
-    message->has_delay = true;
-    message->delay_ms = delay_ms < DELAY_MS_MAX ? delay_ms : DELAY_MS_MAX;
+    return delay_ms < DELAY_MS_MAX ? delay_ms : DELAY_MS_MAX;
 }
 
 enum weir_outcome weir_retry(struct weir_message *message, const char *reason)
 {
-    set_reason(message, reason);
+    set_reason(&message->reason, reason);
     return WEIR_RETRY;
 }
 
 enum weir_outcome weir_retry_after(struct weir_message *message, uint64_t delay_ms, const char *reason)
 {
-    set_reason(message, reason);
-    set_delay(message, delay_ms);
+    set_reason(&message->reason, reason);
+    message->has_delay = true;
+    message->delay_ms = bounded_delay_ms(delay_ms);
     return WEIR_RETRY;
 }
 
 enum weir_outcome weir_dead(struct weir_message *message, const char *reason)
 {
-    set_reason(message, reason);
+    set_reason(&message->reason, reason);
     return WEIR_DEAD;
 }
 
@@ -355,10 +356,9 @@ static int finish(struct weir_later later, enum weir_outcome outcome, const uint
     struct weir_message *message = later.message;
     int result = WEIR_STALE;
     if (swap_state(message, later.generation, WEIR_LATER_ARMED, WEIR_LATER_FINISHED)) {
-        if (reason)
-            set_reason(message, reason);
-        if (delay_ms)
-            set_delay(message, *delay_ms);
+        set_reason(&message->later_reason, reason);
+        message->later_has_delay = delay_ms != NULL;
+        message->later_delay_ms = delay_ms ? bounded_delay_ms(*delay_ms) : 0;
         message->later_outcome = (uint8_t)outcome;
         result = weir_partition_is_current(message->partition, message->epoch) ? WEIR_OK : WEIR_STALE;
         weir_partition_answer(message->partition, message);
@@ -398,6 +398,22 @@ enum weir_later_state weir_message_later_state(const struct weir_message *messag
 bool weir_message_has_holder(const struct weir_message *message)
 {
     return weir_message_later_state(message) != WEIR_LATER_IDLE; /* which only the owner makes it: by a renewal */
+}
+
+enum weir_outcome weir_message_last_word(struct weir_message *message)
+{
+    if (message->outcome != WEIR_LATER) {
+        set_reason(&message->later_reason, NULL);
+        return (enum weir_outcome)message->outcome;
+    }
+    if (message->later_reason) {
+        weir_memory_free(message->reason);
+        message->reason = message->later_reason;
+        message->later_reason = NULL;
+    }
+    message->has_delay = message->later_has_delay;
+    message->delay_ms = message->later_delay_ms;
+    return (enum weir_outcome)message->later_outcome;
 }
 
 void weir_message_renew(struct weir_message *message)

@@ -44,7 +44,7 @@ struct weir_message {
     uint16_t overloads; /* WEIR_OVERLOADED in a row */
     uint8_t outcome;    /* enum weir_outcome of the last run */
     uint8_t later_outcome;
-    bool has_delay;
+    bool has_delay, later_has_delay;
     bool dlq_paid;        /* owner: its place in the dead letter budget is taken */
     bool dlq_in_flight;   /* owner: its dead letter has been produced, the report has not come */
     bool orphan;          /* owner: finished, but an abandoned handle's holder may still be reading it */
@@ -67,8 +67,9 @@ struct weir_message {
     struct weir_message_copy *copy; /* what was copied out */
     struct weir_segment *segment;   /* of bytes pulled; NULL once copied out */
 
-    uint64_t delay_ms; /* asked for by the handler, if has_delay */
-    char *reason;      /* its words, allocated; NULL none */
+    /* Of the run and, apart, of whoever answers its handle: both may be speaking at once. */
+    uint64_t delay_ms, later_delay_ms; /* asked for, if has_delay */
+    char *reason, *later_reason;       /* words, allocated; NULL none */
     uint64_t pulled_ns, started_later_ns, first_failed_ns;
     int64_t first_failed_wall_ms, last_failed_wall_ms;
 
@@ -115,6 +116,9 @@ int weir_message_copy_out(struct weir_message *message);
 /** Free content (record or copy) and reason. */
 void weir_message_release_content(struct weir_message *message);
 
+/** What is to become of a message whose handle was answered: what the answer says, or the run if it returned something
+ *  else than WEIR_LATER. Reason and delay are then the message's. Owner, after the answer's mail. */
+enum weir_outcome weir_message_last_word(struct weir_message *message);
 /** Make handles of the last run stale; the message can run again. Owner, nobody else has it. */
 void weir_message_renew(struct weir_message *message);
 /** Take the right to answer from the holder of the handle: true if it had not answered. The content stays until it

@@ -394,9 +394,7 @@ static void take_run(struct weir_partition *partition, struct weir_key *key)
     if (state == WEIR_LATER_IDLE || (message->outcome != WEIR_LATER && weir_message_close_handle(message))) {
         act(partition, key, (enum weir_outcome)message->outcome);
     } else if (message->later_answered) {
-        /* The answer was here before the hand-back. A run that returned something else has the last word. */
-        enum weir_outcome outcome =
-            (enum weir_outcome)(message->outcome == WEIR_LATER ? message->later_outcome : message->outcome);
+        enum weir_outcome outcome = weir_message_last_word(message); /* it was here before the hand-back */
         message->later_answered = false;
         weir_message_renew(message);
         act(partition, key, outcome);
@@ -506,8 +504,7 @@ void weir_partition_take_answer(struct weir_partition *partition, struct weir_me
     }
     weir_partition_leave_list(partition, key);
     weir_key_move(key, WEIR_KEY_READY);
-    enum weir_outcome outcome =
-        (enum weir_outcome)(message->outcome == WEIR_LATER ? message->later_outcome : message->outcome);
+    enum weir_outcome outcome = weir_message_last_word(message);
     weir_message_renew(message);
     if (is_stale(partition, message))
         weir_partition_drop_first(partition, key);

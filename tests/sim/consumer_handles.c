@@ -527,9 +527,14 @@ static enum weir_outcome show_to_threads(struct weir_message *message, void *use
     ring[index].generation = later.generation;
     ring[index].message = later.message;
     forget(user, later, SECOND);
-    return weir_message_offset(message) % 3 == 0   ? UNKNOWN_OUTCOME
-           : weir_message_offset(message) % 3 == 1 ? WEIR_LATER
-                                                   : WEIR_RETRY;
+    switch (weir_message_offset(message) % 3) {
+    case 0:
+        return UNKNOWN_OUTCOME;
+    case 1:
+        return WEIR_LATER;
+    default:
+        return weir_retry_after(message, 1, "returned, and answered meanwhile perhaps");
+    }
 }
 
 Test(handles, are_answered_by_several_threads_at_once_in_the_end_of_a_consumer_too)
