@@ -22,12 +22,13 @@ coverage_of() { # GCOVR_OPTIONS...
         --gcov-ignore-parse-errors "$@")
 }
 
-# Of the library's objects. A function in a header counts as called when any file calls it; other projects' are left out.
+# Of the library's objects, and of the copies of some that the suite sim has (tests/support/preempt.h). A function in a
+# header counts as called when any file calls it; other projects' are left out.
 coverage_uncalled() {
     local notes object
-    for notes in "$coverage_folder"/libweir-objects.a.p/*.gcno; do
+    for notes in "$coverage_folder"/libweir-{objects,preempted}.a.p/*.gcno; do
         object=$(basename "${notes%.c.gcno}")
-        (cd "$coverage_folder" && gcov -f -n -o libweir-objects.a.p "$notes" 2>/dev/null) |
+        (cd "$coverage_folder" && gcov -f -n -o "${notes%/*}" "$notes" 2>/dev/null) |
             awk -v object="$(sed 's|_|/|; s|/\(librdkafka\|config\)_|/\1/|' <<<"$object")" '
                 /^Function / { name = $2; gsub("\047", "", name); next }
                 /^Lines executed:/ && name != "" { print object, name, ($0 !~ /^Lines executed:0.00%/) }
