@@ -61,8 +61,8 @@ struct weir_partition *weir_consumer_partition(struct weir_consumer *consumer, c
     struct weir_topic *topic = weir_consumer_topic(consumer, name);
     if (!topic)
         return NULL;
-    unsigned workers = weir_system_worker_count(consumer->system) - 1;
-    unsigned home = 1 + (unsigned)(consumer->control.workers_next++ % workers);
+    unsigned homes = weir_system_home_count(consumer->system);
+    unsigned home = 1 + (unsigned)(consumer->control.workers_next++ % homes);
     partition = weir_partition_create(consumer, topic, number, weir_system_worker(consumer->system, home));
     if (!partition)
         return NULL;
@@ -89,7 +89,7 @@ static uint64_t kafka_number(const struct weir_config *config, const char *name,
 
 static bool create_arrays(struct weir_consumer *consumer)
 {
-    unsigned count = weir_system_worker_count(consumer->system);
+    unsigned count = weir_system_worker_count(consumer->system), homes = weir_system_home_count(consumer->system);
     uint64_t window = consumer->options->window_messages_max;
     consumer->scratch_count = (uint32_t)(window < SCRATCH_ENTRIES_MAX ? window : SCRATCH_ENTRIES_MAX);
     consumer->running = weir_memory_allocate_zeroed(count, sizeof *consumer->running);
@@ -97,7 +97,7 @@ static bool create_arrays(struct weir_consumer *consumer)
     consumer->watches = weir_memory_allocate_zeroed(count, sizeof *consumer->watches);
     if (!consumer->running || !consumer->scratch || !consumer->watches)
         return false;
-    for (unsigned index = 1; index < count; index++) {
+    for (unsigned index = 1; index <= homes; index++) { /* where partitions live */
         /* One more than is filled from the tracker, for the floor that a restored map may add. */
         consumer->scratch[index] =
             weir_memory_allocate_zeroed((size_t)consumer->scratch_count + 1, sizeof **consumer->scratch);
@@ -136,9 +136,12 @@ static int create_guards(struct weir_consumer *consumer, struct weir_error *erro
         if (!consumer->journal)
             return WEIR_SYSTEM;
     }
-    for (unsigned index = 1; index < weir_system_worker_count(consumer->system); index++) {
+    unsigned runners = weir_system_runner_count(consumer->system);
+    unsigned before =
+        weir_system_worker_count(consumer->system) - runners; /* the runners are the last of the workers */
+    for (unsigned index = before; index < before + runners; index++) {
         struct weir_running *running = &consumer->running[index];
-        running->slot = consumer->journal ? weir_journal_slot(consumer->journal, index) : NULL;
+        running->slot = consumer->journal ? weir_journal_slot(consumer->journal, index - before + 1) : NULL;
         running->guarded = consumer->journal || options->handler_deadline_ms > 0;
     }
     return 0;
@@ -190,7 +193,8 @@ static int build(struct weir_consumer *consumer, struct weir_error *error)
         return WEIR_KAFKA;
     if (!consumer->system) {
         consumer->owns_system = true;
-        consumer->system = weir_system_create((unsigned)consumer->options->workers, weir_seam_system(), error);
+        consumer->system = weir_system_create((unsigned)consumer->options->workers,
+                                              (unsigned)consumer->options->blocking_threads, weir_seam_system(), error);
     }
     if (!consumer->system)
         return WEIR_NO_MEMORY;
@@ -442,7 +446,7 @@ int weir_consumer_resume(struct weir_consumer *consumer, const char *topic, int3
 
 unsigned weir_consumer_workers(const struct weir_consumer *consumer)
 {
-    return weir_system_worker_count(consumer->system) - 1;
+    return weir_system_runner_count(consumer->system);
 }
 
 void weir_consumer_on_stats(struct weir_consumer *consumer, weir_stats_callback *callback, void *user)

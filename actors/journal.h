@@ -40,7 +40,8 @@
 
 #define WEIR_JOURNAL_MAGIC        0x314c4e4a52494557ull /* "WEIRJNL1" where the low byte comes first */
 #define WEIR_JOURNAL_VERSION      1u
-#define WEIR_JOURNAL_SLOTS        257u /* workers of a system, control (0) included */
+#define WEIR_JOURNAL_RUNNERS_MAX  256u /* threads that run handlers; each has a slot, from 1 */
+#define WEIR_JOURNAL_SLOTS        (WEIR_JOURNAL_RUNNERS_MAX + 1)
 #define WEIR_JOURNAL_SUSPECTS_MAX 1024u
 
 /* What names a message: where it lies, and what else is cheap to know of it, since topics are recreated. */
@@ -184,9 +185,9 @@ static inline void weir_journal_set_alone(struct weir_journal *journal, bool alo
 
 /* ---- slots. Thread: the worker of that number; the hot path ---- */
 
-static inline struct weir_journal_slot *weir_journal_slot(struct weir_journal *journal, unsigned worker)
+static inline struct weir_journal_slot *weir_journal_slot(struct weir_journal *journal, unsigned runner)
 {
-    return &journal->file->slots[worker];
+    return &journal->file->slots[runner];
 }
 
 static inline uint64_t weir_journal_sizes(size_t key_size, size_t value_size)

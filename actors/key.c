@@ -281,13 +281,14 @@ void weir_key_turn(struct weir_actor *actor, struct weir_worker *worker)
     struct weir_message *message = key->first;
     uint16_t done = 0;
     uint64_t started_ns = weir_worker_now_ns(worker);
+    unsigned clock_every = weir_worker_is_pool(worker) ? 1 : CLOCK_EVERY; /* which may have blocked */
     while (weir_partition_may_start(partition, message, worker)) {
         message->outcome = (uint8_t)run(partition, message, running);
         done++;
         if (message->outcome > WEIR_SKIP || done == key->run_count ||
             weir_message_later_state(message) != WEIR_LATER_IDLE)
             break;
-        if (done % CLOCK_EVERY == 0 && weir_worker_refresh_now(worker) - started_ns > TURN_NS_MAX)
+        if (done % clock_every == 0 && weir_worker_refresh_now(worker) - started_ns > TURN_NS_MAX)
             break;
         message = message->next;
     }

@@ -280,7 +280,7 @@ struct stage {
 static struct weir_system *start_system(unsigned workers)
 {
     struct weir_error error;
-    struct weir_system *system = weir_system_create(workers, weir_seam_system(), &error);
+    struct weir_system *system = weir_system_create(workers, 0, weir_seam_system(), &error);
     if (!system || weir_system_start(system, &error) != 0)
         weir_bench_die("%s", error.text);
     return system;

@@ -93,9 +93,9 @@ void weir_simulation_destroy(struct weir_simulation *simulation)
     weir_memory_free(simulation);
 }
 
-struct weir_system *weir_simulation_system(struct weir_simulation *simulation, unsigned workers)
+struct weir_system *weir_simulation_system(struct weir_simulation *simulation, unsigned workers, unsigned pool_threads)
 {
-    struct weir_system *system = weir_system_build(workers, &simulation->seam, true, NULL);
+    struct weir_system *system = weir_system_build(workers, pool_threads, &simulation->seam, true, NULL);
     if (!system)
         return NULL;
     *simulation->systems_end = system;

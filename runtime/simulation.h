@@ -21,9 +21,9 @@ typedef void weir_simulation_observer(void *argument); /* after every step: inva
 struct weir_simulation *weir_simulation_create(uint64_t seed);
 void weir_simulation_destroy(struct weir_simulation *simulation); /* its systems too; queued events are dropped */
 
-/** A system of `workers` + 1 whose steps the simulation runs. Several systems stand for several processes. The
- *  simulation's; NULL where memory is short or `workers` is not 1 .. 256. */
-struct weir_system *weir_simulation_system(struct weir_simulation *simulation, unsigned workers);
+/** A system of `workers` + 1, and a pool of `pool_threads`, whose steps the simulation runs. Several systems stand for
+ *  several processes. The simulation's; NULL where memory is short or `workers` is not 1 .. 256. */
+struct weir_system *weir_simulation_system(struct weir_simulation *simulation, unsigned workers, unsigned pool_threads);
 
 /** Take a system out, as a crash does: no step of it runs again. Its memory is freed with the simulation. */
 void weir_simulation_crash(struct weir_simulation *simulation, struct weir_system *system);

@@ -57,7 +57,7 @@ void weir_worker_wake(struct weir_worker *worker)
 
 bool weir_system_wake_thief(struct weir_system *system, unsigned not_number)
 {
-    unsigned count = system->worker_count - 1;
+    unsigned count = system->home_end - 1;
     for (unsigned i = 0; i < count; i++) {
         struct weir_worker *worker = system->workers[1 + (not_number + i) % count];
         if (worker->number == not_number || !atomic_load_explicit(&worker->sleeping, memory_order_relaxed))
@@ -188,6 +188,20 @@ static void run(struct weir_worker *worker)
     account(worker, &worker->stats.busy_ns);
 }
 
+/* A thread of the pool: it sleeps in the pool's queue. */
+static void run_pooled(struct weir_worker *worker)
+{
+    worker->accounted_ns = weir_worker_refresh_now(worker);
+    for (struct weir_actor *actor; (actor = weir_pool_take(worker->system->pool));) {
+        weir_worker_refresh_now(worker);
+        account(worker, &worker->stats.idle_ns);
+        weir_worker_run_pooled(worker, actor);
+        account(worker, &worker->stats.busy_ns);
+    }
+    weir_worker_refresh_now(worker);
+    account(worker, &worker->stats.idle_ns);
+}
+
 /* ---- watchdog: control looks at the others ---- */
 
 static void on_watchdog(struct weir_timer *timer)
@@ -195,10 +209,10 @@ static void on_watchdog(struct weir_timer *timer)
     struct weir_system *system = WEIR_CONTAINER(timer, struct weir_system, watchdog);
     struct weir_worker *control = system->workers[WEIR_WORKER_CONTROL];
     uint64_t now_ns = weir_worker_now_ns(control);
-    for (unsigned i = 1; i < system->worker_count; i++)
+    for (unsigned i = 1; i < system->home_end; i++)
         if (weir_worker_is_worth_stealing(system->workers[i], now_ns))
             weir_system_wake_thief(system, i);
-    bool all_sleep = atomic_load_explicit(&system->sleepers, memory_order_relaxed) == system->worker_count - 1;
+    bool all_sleep = atomic_load_explicit(&system->sleepers, memory_order_relaxed) == system->home_end - 1;
     weir_timers_arm(&control->timers, timer, now_ns + MS_TO_NS(WATCHDOG_INTERVAL_MS) * (all_sleep ? 10 : 1));
 }
 
@@ -298,12 +312,18 @@ static void *thread_main(void *argument)
     char name[16];
     if (worker->number == WEIR_WORKER_CONTROL)
         snprintf(name, sizeof name, "weir-control");
+    else if (worker->is_pool)
+        snprintf(name, sizeof name, "weir-pool-%u", worker->number - worker->system->home_end);
     else
         snprintf(name, sizeof name, "weir-%u", worker->number - 1);
     pthread_setname_np(pthread_self(), name);
     weir_worker_enter(worker);
-    run(worker);
-    close_users(worker);
+    if (worker->is_pool) {
+        run_pooled(worker);
+    } else {
+        run(worker);
+        close_users(worker);
+    }
     weir_worker_enter(NULL);
     return NULL;
 }
@@ -348,8 +368,8 @@ int weir_system_start(struct weir_system *system, struct weir_error *error)
     unsigned started = system->thread_count;
     weir_system_stop(system);
     return fail(error, WEIR_SYSTEM,
-                "thread %u of %u could not be started: %s; lower weir.workers or raise the limit of "
-                "threads (ulimit -u)",
+                "thread %u of %u could not be started: %s; lower weir.workers or weir.blocking.threads, or raise the "
+                "limit of threads (ulimit -u)",
                 started + 1, system->worker_count, strerror(result));
 }
 
@@ -358,6 +378,8 @@ void weir_system_stop(struct weir_system *system)
     WEIR_CHECK(system->thread_count == 0 || weir_worker_current() == NULL); /* it would wait for itself */
     atomic_store_explicit(&system->stopping, true, memory_order_seq_cst);
     ck_pr_fence_memory(); /* before weir_worker_wake reads `sleeping`; with the exchange in sleep_in_loop */
+    if (system->pool)
+        weir_pool_end(system->pool);
     for (unsigned i = 0; i < system->thread_count; i++)
         weir_worker_wake(system->workers[i]);
     for (unsigned i = 0; i < system->thread_count; i++)
@@ -389,6 +411,9 @@ void weir_system_destroy(struct weir_system *system)
     for (unsigned i = 0; i < system->worker_count; i++)
         if (system->workers[i])
             destroy_worker(system->workers[i]);
+    if (system->pool)
+        weir_pool_deinit(system->pool);
+    weir_memory_free(system->pool);
     weir_memory_free(system->workers);
     weir_memory_free(system);
 }
@@ -402,27 +427,46 @@ static int build_worker(struct weir_system *system, unsigned number, bool is_sim
                     sizeof *worker + WEIR_RUN_RING_SIZE * sizeof(ck_ring_buffer_t));
     }
     system->workers[number] = worker;
-    return is_simulated ? 0 : open_loop(worker, error);
+    return is_simulated || worker->is_pool ? 0 : open_loop(worker, error);
 }
 
-struct weir_system *weir_system_build(unsigned workers, const struct weir_seam *seam, bool is_simulated,
-                                      struct weir_error *error)
+/* Without workers yet; NULL where memory is short. */
+static struct weir_system *build_frame(unsigned workers, unsigned pool_threads)
+{
+    struct weir_system *system = weir_memory_allocate_zeroed(1, sizeof *system);
+    if (!system)
+        return NULL;
+    system->home_end = workers + 1;
+    system->workers = weir_memory_allocate_zeroed(workers + 1 + pool_threads, sizeof(struct weir_worker *));
+    if (pool_threads > 0)
+        system->pool = weir_memory_allocate(sizeof *system->pool);
+    if (system->pool)
+        weir_pool_init(system->pool);
+    if (system->workers && (system->pool || pool_threads == 0)) {
+        system->worker_count = workers + 1 + pool_threads;
+        return system;
+    }
+    weir_system_destroy(system);
+    return NULL;
+}
+
+struct weir_system *weir_system_build(unsigned workers, unsigned pool_threads, const struct weir_seam *seam,
+                                      bool is_simulated, struct weir_error *error)
 {
     if (workers < 1 || workers > WEIR_WORKERS_MAX) {
         fail(error, WEIR_INVALID, "workers=%u: must be 1..%d", workers, WEIR_WORKERS_MAX);
         return NULL;
     }
-    struct weir_system *system = weir_memory_allocate_zeroed(1, sizeof *system);
-    struct weir_worker **array = weir_memory_allocate_zeroed(workers + 1, sizeof(struct weir_worker *));
-    if (!system || !array) {
-        weir_memory_free(system);
-        weir_memory_free(array);
-        fail(error, WEIR_NO_MEMORY, "no memory for a system of %u workers", workers);
+    if (pool_threads > WEIR_POOL_MAX) {
+        fail(error, WEIR_INVALID, "pool threads=%u: must be 0..%d", pool_threads, WEIR_POOL_MAX);
+        return NULL;
+    }
+    struct weir_system *system = build_frame(workers, pool_threads);
+    if (!system) {
+        fail(error, WEIR_NO_MEMORY, "no memory for a system of %u workers", workers + pool_threads);
         return NULL;
     }
     system->seam = seam;
-    system->workers = array;
-    system->worker_count = workers + 1;
     system->can_spin = !is_simulated && uv_available_parallelism() > 1;
     for (unsigned i = 0; i < system->worker_count; i++) {
         if (build_worker(system, i, is_simulated, error) != 0) {
@@ -433,14 +477,25 @@ struct weir_system *weir_system_build(unsigned workers, const struct weir_seam *
     return system;
 }
 
-struct weir_system *weir_system_create(unsigned workers, const struct weir_seam *seam, struct weir_error *error)
+struct weir_system *weir_system_create(unsigned workers, unsigned pool_threads, const struct weir_seam *seam,
+                                       struct weir_error *error)
 {
-    return weir_system_build(workers, seam, false, error);
+    return weir_system_build(workers, pool_threads, seam, false, error);
 }
 
 unsigned weir_system_worker_count(const struct weir_system *system)
 {
     return system->worker_count;
+}
+
+unsigned weir_system_home_count(const struct weir_system *system)
+{
+    return system->home_end - 1;
+}
+
+unsigned weir_system_runner_count(const struct weir_system *system)
+{
+    return system->pool ? system->worker_count - system->home_end : system->home_end - 1;
 }
 
 struct weir_worker *weir_system_worker(const struct weir_system *system, unsigned index)

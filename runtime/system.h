@@ -14,9 +14,11 @@
 #include <weir/error.h>
 
 /** Build the workers (no threads yet). `seam` must outlive the system.
- *  workers: that run handlers, 1 .. 256; the control worker comes on top.
+ *  workers:      1 .. 256; the control worker comes on top.
+ *  pool_threads: 0, or 1 .. 4096 threads on which roaming actors run and may block; see pool.h.
  *  Errors: NULL with `error`. */
-struct weir_system *weir_system_create(unsigned workers, const struct weir_seam *seam, struct weir_error *error);
+struct weir_system *weir_system_create(unsigned workers, unsigned pool_threads, const struct weir_seam *seam,
+                                       struct weir_error *error);
 
 /** Start a thread a worker; signals but those of faults are blocked in all of them. Once. Errors: WEIR_STATE,
  * WEIR_SYSTEM, and none is left running. */
@@ -29,7 +31,9 @@ void weir_system_stop(struct weir_system *system);
 /** Free a system that was stopped or never started. */
 void weir_system_destroy(struct weir_system *system);
 
-unsigned weir_system_worker_count(const struct weir_system *system);                      /* control included */
+unsigned weir_system_worker_count(const struct weir_system *system); /* control and pool included */
+unsigned weir_system_home_count(const struct weir_system *system);   /* that have residents, without control: from 1 */
+unsigned weir_system_runner_count(const struct weir_system *system); /* that run roaming actors */
 struct weir_worker *weir_system_worker(const struct weir_system *system, unsigned index); /* 0 is control */
 const struct weir_seam *weir_system_seam(const struct weir_system *system);
 

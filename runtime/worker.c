@@ -137,10 +137,11 @@ int weir_worker_init(struct weir_worker *worker, struct weir_system *system, uns
                                    .alarm_due_ns = UINT64_MAX};
     if (is_simulated)
         worker->limits = (struct weir_step_limits){1, 1, 1};
+    worker->is_pool = number >= system->home_end;
     weir_timers_init(&worker->timers);
     weir_random_init(&worker->random, system->seam->entropy(system->seam));
     atomic_init(&worker->turn_average_ns, AVERAGE_START_NS);
-    return weir_run_queue_init(&worker->queue);
+    return worker->is_pool ? 0 : weir_run_queue_init(&worker->queue); /* W7: nothing is put to it */
 }
 
 void weir_worker_deinit(struct weir_worker *worker)
@@ -181,7 +182,12 @@ unsigned weir_worker_number(const struct weir_worker *worker)
 
 struct uv_loop_s *weir_worker_uv(const struct weir_worker *worker)
 {
-    return worker->is_simulated ? NULL : (struct uv_loop_s *)&worker->loop;
+    return worker->loop_is_open ? (struct uv_loop_s *)&worker->loop : NULL;
+}
+
+bool weir_worker_is_pool(const struct weir_worker *worker)
+{
+    return worker->is_pool;
 }
 
 const struct weir_worker_stats *weir_worker_stats(const struct weir_worker *worker)
@@ -196,6 +202,8 @@ struct weir_system *weir_worker_system(const struct weir_worker *worker)
 
 bool weir_worker_has_own_work(const struct weir_worker *worker)
 {
+    if (worker->is_pool)
+        return weir_pool_count(worker->system->pool) > 0;
     return worker->residents.count > 0 || !weir_stack_is_empty(&worker->inbox) ||
            !weir_run_queue_is_empty(&worker->queue);
 }
@@ -219,7 +227,9 @@ struct uv_loop_s *weir_worker_loop(void)
 
 int weir_worker_index(void)
 {
-    return current && current->number != WEIR_WORKER_CONTROL ? (int)current->number - 1 : -1;
+    if (!current || current->number == WEIR_WORKER_CONTROL)
+        return -1;
+    return (int)(current->is_pool ? current->number - current->system->home_end : current->number - 1);
 }
 
 /* ---- turns ---- */
@@ -281,8 +291,11 @@ static bool run_residents(struct weir_worker *worker)
 void weir_worker_dispatch(struct weir_worker *worker, struct weir_actor *actor)
 {
     WEIR_CHECK(worker == current);
-    WEIR_CHECK(worker->number != WEIR_WORKER_CONTROL); /* W6 */
-    weir_run_queue_put(&worker->queue, actor);
+    WEIR_CHECK(worker->number != WEIR_WORKER_CONTROL && !worker->is_pool); /* W6, W7 */
+    if (worker->system->pool)
+        weir_pool_put(worker->system->pool, actor);
+    else
+        weir_run_queue_put(&worker->queue, actor);
 }
 
 static uint64_t backlog_ns(const struct weir_worker *worker, uint64_t average_ns)
@@ -307,7 +320,7 @@ bool weir_worker_is_worth_stealing(const struct weir_worker *victim, uint64_t no
 static struct weir_worker *find_victim(const struct weir_worker *worker, unsigned start, uint64_t now_ns)
 {
     const struct weir_system *system = worker->system;
-    unsigned count = system->worker_count - 1; /* control has nothing to steal */
+    unsigned count = system->home_end - 1; /* control has nothing to steal, nor has the pool */
     for (unsigned i = 0; i < count; i++) {
         struct weir_worker *victim = system->workers[1 + (start + i) % count];
         if (victim != worker && weir_worker_is_worth_stealing(victim, now_ns))
@@ -318,14 +331,15 @@ static struct weir_worker *find_victim(const struct weir_worker *worker, unsigne
 
 bool weir_worker_sees_victim(const struct weir_worker *worker, uint64_t now_ns)
 {
-    return worker->number != WEIR_WORKER_CONTROL && find_victim(worker, worker->number, now_ns) != NULL;
+    return worker->number != WEIR_WORKER_CONTROL && !worker->system->pool &&
+           find_victim(worker, worker->number, now_ns) != NULL;
 }
 
 static struct weir_actor *steal(struct weir_worker *worker)
 {
     if (worker->is_simulated && !worker->may_steal)
         return NULL;
-    unsigned start = (unsigned)weir_random_below(&worker->random, worker->system->worker_count);
+    unsigned start = (unsigned)weir_random_below(&worker->random, worker->system->home_end);
     struct weir_worker *victim = find_victim(worker, start, worker->now_ns);
     struct weir_actor *actor = victim ? weir_run_queue_steal(&victim->queue) : NULL;
     if (!actor)
@@ -395,10 +409,28 @@ static bool run_stolen(struct weir_worker *worker)
     return true;
 }
 
+void weir_worker_run_pooled(struct weir_worker *worker, struct weir_actor *actor)
+{
+    worker->in_step = true;
+    run_roaming_actor(worker, actor);
+    end_turns(worker);
+    weir_worker_refresh_now(worker);
+    worker->in_step = false;
+}
+
+/* In the simulator: a thread of the pool waits in its queue otherwise. */
+static bool step_pooled(struct weir_worker *worker)
+{
+    struct weir_actor *actor = weir_pool_try_take(worker->system->pool);
+    if (actor)
+        weir_worker_run_pooled(worker, actor);
+    return actor != NULL;
+}
+
 static bool run_roaming(struct weir_worker *worker)
 {
-    if (worker->number == WEIR_WORKER_CONTROL)
-        return false; /* W6 */
+    if (worker->number == WEIR_WORKER_CONTROL || worker->system->pool)
+        return false; /* W6, W7 */
     unsigned total = 0;
     for (uint64_t end_ns = worker->now_ns + STEP_NS_MAX; total < worker->limits.roaming && worker->now_ns <= end_ns;) {
         uint64_t average_ns = atomic_load_explicit(&worker->turn_average_ns, memory_order_relaxed);
@@ -415,6 +447,8 @@ static bool run_roaming(struct weir_worker *worker)
 bool weir_worker_step(struct weir_worker *worker)
 {
     weir_worker_refresh_now(worker);
+    if (worker->is_pool)
+        return step_pooled(worker);
     worker->in_step = true;
     bool did = weir_timers_expire(&worker->timers, worker->now_ns, worker->limits.timers) > 0;
     did |= run_residents(worker);

@@ -25,6 +25,8 @@
  *   W5. A worker that sleeps with an empty queue is woken by whatever is put on it; a sleeping worker is also woken to
  *       steal when another has more than it can run soon.
  *   W6. The control worker (index WEIR_WORKER_CONTROL) runs resident actors only and never steals.
+ *   W7. Where the system has a pool (pool.h), roaming actors run on its threads alone, and residents on none of them.
+ *       Those threads are workers too, with the numbers after the last home: a step of one runs one roaming actor.
  *
  * Bounds: the run queues are intrusive, so they hold at most the actors that exist: residents are bounded by the
  * partitions, roaming ones by the windows.
@@ -93,7 +95,8 @@ void weir_resident_send(struct weir_resident *resident, struct weir_mail *mail);
  *  Thread: home. Cost: one load a worker. */
 bool weir_resident_is_idle(const struct weir_resident *resident);
 
-/** Put a roaming actor at the back of this worker's queue; a sleeping worker may be woken to steal it.
+/** Put a roaming actor at the back of this worker's queue; a sleeping worker may be woken to steal it. With a pool: of
+ *  the pool's queue.
  *  Thread: worker `worker` (within a turn or timer callback of it). */
 void weir_worker_dispatch(struct weir_worker *worker, struct weir_actor *actor);
 
@@ -106,7 +109,8 @@ int64_t weir_worker_wall_ms(const struct weir_worker *worker);
 struct weir_timers *weir_worker_timers(struct weir_worker *worker);
 struct weir_random *weir_worker_random(struct weir_worker *worker);
 unsigned weir_worker_number(const struct weir_worker *worker);      /* index in its system */
-struct uv_loop_s *weir_worker_uv(const struct weir_worker *worker); /* NULL in the simulator */
+struct uv_loop_s *weir_worker_uv(const struct weir_worker *worker); /* NULL in the simulator and in a pool */
+bool weir_worker_is_pool(const struct weir_worker *worker);         /* may turns block here? */
 const struct weir_worker_stats *weir_worker_stats(const struct weir_worker *worker);
 struct weir_system *weir_worker_system(const struct weir_worker *worker);
 
@@ -116,8 +120,8 @@ struct weir_worker *weir_worker_current(void);
 /** True when other actors wait on this worker: a hint that a long turn should end and come back. Thread: worker. */
 bool weir_worker_has_queued(const struct weir_worker *worker);
 
-/** How many roaming actors wait in this worker's queue: who feeds it can stop where more would only lie about.
- *  Thread: worker. */
+/** How many roaming actors wait in this worker's queue: who feeds it can stop where more would only lie about. None
+ * with a pool. Thread: worker. */
 size_t weir_worker_queued(const struct weir_worker *worker);
 
 #endif

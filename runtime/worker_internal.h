@@ -6,6 +6,7 @@
 #ifndef WEIR_RUNTIME_WORKER_INTERNAL_H
 #define WEIR_RUNTIME_WORKER_INTERNAL_H
 
+#include "runtime/pool.h"
 #include "runtime/run_queue.h"
 #include "runtime/stack.h"
 #include "runtime/system.h"
@@ -13,6 +14,7 @@
 #include <uv.h>
 
 #define WEIR_WORKERS_MAX     256
+#define WEIR_POOL_MAX        4096
 #define TIMERS_PER_STEP      64
 #define ROAMING_PER_STEP     256
 #define STEP_NS_MAX          500000u  /* a step starts no further turn of a phase after this time in it */
@@ -35,6 +37,7 @@ struct weir_worker {
     unsigned number;
     struct weir_step_limits limits;
     bool is_simulated;
+    bool is_pool; /* number >= home_end: no loop, no timers, no residents, no queue of its own */
     pthread_t thread;
 
     /* owner */
@@ -72,8 +75,10 @@ struct weir_system {
     /* constant */
     const struct weir_seam *seam;
     struct weir_worker **workers;
-    unsigned worker_count; /* control included */
-    bool can_spin;         /* more than one processor */
+    unsigned worker_count;  /* control and pool included */
+    unsigned home_end;      /* workers 1 .. home_end - 1 have residents; the rest are the pool's */
+    struct weir_pool *pool; /* NULL: homes run roaming actors themselves */
+    bool can_spin;          /* more than one processor */
     struct weir_timer watchdog;
 
     /* the thread that starts and stops */
@@ -96,8 +101,8 @@ static inline void weir_counter_add(_Atomic uint64_t *counter, uint64_t value)
 }
 
 /* system.c */
-struct weir_system *weir_system_build(unsigned workers, const struct weir_seam *seam, bool is_simulated,
-                                      struct weir_error *error);
+struct weir_system *weir_system_build(unsigned workers, unsigned pool_threads, const struct weir_seam *seam,
+                                      bool is_simulated, struct weir_error *error);
 void weir_worker_wake(struct weir_worker *worker); /* any; the caller's push precedes it by a full fence */
 bool weir_system_wake_thief(struct weir_system *system, unsigned not_number);
 
@@ -106,7 +111,8 @@ int weir_worker_init(struct weir_worker *worker, struct weir_system *system, uns
 void weir_worker_deinit(struct weir_worker *worker); /* all but the loop */
 void weir_worker_enter(struct weir_worker *worker);  /* the calling thread is this worker's; NULL: no longer */
 bool weir_worker_step(struct weir_worker *worker);   /* true if it did anything */
-bool weir_worker_has_own_work(const struct weir_worker *worker); /* owner; timers apart */
+void weir_worker_run_pooled(struct weir_worker *worker, struct weir_actor *actor); /* a pool thread's step */
+bool weir_worker_has_own_work(const struct weir_worker *worker);                   /* owner; timers apart */
 bool weir_worker_is_worth_stealing(const struct weir_worker *victim, uint64_t now_ns);
 bool weir_worker_sees_victim(const struct weir_worker *worker, uint64_t now_ns); /* any other worth stealing from */
 

@@ -9,6 +9,7 @@
 #include "runtime/check.h"
 #include "actors/config/table.h"
 #include "actors/dlq.h"
+#include "actors/journal.h"
 #include "runtime/memory.h"
 #include <ctype.h>
 #include <inttypes.h>
@@ -256,6 +257,12 @@ static int check_journal(const struct weir_config *config, struct weir_error *er
                               "weir.crash.journal=%.100s needs weir.dlq.topic, which is empty: set one, or leave the "
                               "journal out",
                               options->crash_journal);
+    if (options->blocking_threads > WEIR_JOURNAL_RUNNERS_MAX)
+        return weir_error_set(error, WEIR_INVALID,
+                              "weir.blocking.threads=%" PRIu64
+                              ": must be at most %u with weir.crash.journal, which has "
+                              "a place for each handler that runs",
+                              options->blocking_threads, WEIR_JOURNAL_RUNNERS_MAX);
     return 0;
 }
 

@@ -77,7 +77,7 @@ WEIR_EXPORT void weir_consumer_destroy(struct weir_consumer *consumer);
 WEIR_EXPORT int weir_consumer_pause(struct weir_consumer *consumer, const char *topic, int32_t partition);
 WEIR_EXPORT int weir_consumer_resume(struct weir_consumer *consumer, const char *topic, int32_t partition);
 
-/** Number of workers. Thread: any. */
+/** Number of threads that run handlers: weir.blocking.threads, or where that is 0 weir.workers. Thread: any. */
 WEIR_EXPORT unsigned weir_consumer_workers(const struct weir_consumer *consumer);
 
 /**

@@ -122,7 +122,8 @@ WEIR_EXPORT int weir_later_retry_after(struct weir_later later, uint64_t delay_m
 WEIR_EXPORT int weir_later_dead(struct weir_later later, const char *reason);
 
 /**
- * The libuv loop of the worker that runs the calling handler, to put timers and sockets on; NULL on other threads.
+ * The libuv loop of the worker that runs the calling handler, to put timers and sockets on; NULL on other threads,
+ * those of weir.blocking.threads among them: a thread that may block turns no loop.
  *
  * Handles on it run on that worker, between handlers: no locks, and nothing that blocks. Close them before the
  * consumer is destroyed.
@@ -132,7 +133,8 @@ WEIR_EXPORT int weir_later_dead(struct weir_later later, const char *reason);
 struct uv_loop_s;
 WEIR_EXPORT struct uv_loop_s *weir_worker_loop(void);
 
-/** Number of the calling worker, 0 to weir_consumer_workers() - 1; -1 on other threads. */
+/** Number of the calling thread among those that run handlers, 0 to weir_consumer_workers() - 1: for what each has of
+ * its own, a connection for example. -1 on other threads. */
 WEIR_EXPORT int weir_worker_index(void);
 
 #ifdef __cplusplus

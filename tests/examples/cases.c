@@ -74,6 +74,14 @@ static bool check_accounts(const char *output, struct weir_mock *mock, const str
            equals("dead letters", weir_mock_end_offset(mock, EXAMPLE_LETTERS, 0), 1);
 }
 
+/* ---- blocking ---- */
+
+static bool check_blocking(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
+{
+    const char *most = strstr(output, "at most ");
+    return says(output, "200 calls over ") && most && atoi(most + strlen("at most ")) > 2; /* workers: 2 */
+}
+
 /* ---- async_uv ---- */
 
 static void fill_many(struct weir_mock *mock)
@@ -159,6 +167,11 @@ const struct weir_example_case weir_example_cases[] = {
      .arguments = {QUICK},
      .fill = fill_accounts,
      .check = check_accounts},
+    {.name = "blocking",
+     .group = "weir-example-blocking",
+     .arguments = {"-X", "weir.workers=2", QUICK, "--call-ms", "50"},
+     .fill = fill_many,
+     .check = check_blocking},
     {.name = "async_uv",
      .group = "weir-example-async_uv",
      .arguments = {QUICK, "--delay-ms", "50"},

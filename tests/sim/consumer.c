@@ -224,6 +224,17 @@ Test(consumer, holds_in_place_while_the_budget_for_dead_letters_is_spent)
     cr_assert_gt(run(&plan, 40).letters, 0);
 }
 
+Test(consumer, loses_nothing_with_handlers_on_threads_of_their_own)
+{
+    struct plan plan = {"pool",
+                        {.messages = 250, .chances = mixed, .faults = rough, .pool_threads = 3, .workers = 1},
+                        2,
+                        12,
+                        WEIR_WORLD_ALL,
+                        false};
+    cr_assert_gt(run(&plan, 150).disturbances, 0);
+}
+
 Test(consumer, runs_nothing_twice_at_most_once)
 {
     static const char *const options[] = {"weir.delivery", "at-most-once", NULL};

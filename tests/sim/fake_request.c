@@ -357,7 +357,7 @@ Test(fake_request, calls_of_the_control_thread_from_another_worker_are_noticed)
 {
     struct probe probe;
     struct stage stage = begin(&probe, 13, 10);
-    struct weir_system *system = weir_simulation_system(stage.simulation, 1);
+    struct weir_system *system = weir_simulation_system(stage.simulation, 1, 0);
     for (unsigned index = 0; index < 2; index++) {
         struct caller caller = {.probe = &probe};
         weir_resident_init(&caller.resident, weir_system_worker(system, index), call_from_turn, 1, 0);

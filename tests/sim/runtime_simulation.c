@@ -96,7 +96,7 @@ static void build(struct world *world, uint64_t seed, unsigned workers, unsigned
     *world = (struct world){.runs_max = runs_max};
     world->simulation = weir_simulation_create(seed);
     cr_assert_not_null(world->simulation);
-    world->system = weir_simulation_system(world->simulation, workers);
+    world->system = weir_simulation_system(world->simulation, workers, 0);
     cr_assert_not_null(world->system);
     weir_simulation_observe(world->simulation, observe, world);
     for (unsigned i = 0; i < OWNERS; i++) {
@@ -188,7 +188,7 @@ Test(simulation, every_order_of_three_workers_comes_up)
     unsigned seen[6] = {0};
     for (uint64_t seed = 0; seed < 300; seed++) {
         struct weir_simulation *simulation = weir_simulation_create(seed);
-        struct weir_system *system = weir_simulation_system(simulation, 2);
+        struct weir_system *system = weir_simulation_system(simulation, 2, 0);
         struct racer racers[3];
         order_size = 0;
         for (unsigned i = 0; i < 3; i++) {
@@ -230,7 +230,7 @@ static void counter_turn(struct weir_actor *actor, struct weir_worker *worker)
 Test(simulation, a_notify_within_the_turn_makes_another_turn)
 {
     struct weir_simulation *simulation = weir_simulation_create(1);
-    struct weir_system *system = weir_simulation_system(simulation, 1);
+    struct weir_system *system = weir_simulation_system(simulation, 1, 0);
     struct counter counter = {.again = true};
     weir_resident_init(&counter.resident, weir_system_worker(system, 1), counter_turn, 1, 1);
     cr_assert(weir_resident_is_idle(&counter.resident));
@@ -270,7 +270,7 @@ static void ask_turn(struct weir_actor *actor, struct weir_worker *worker)
 Test(simulation, a_turn_can_ask_whether_others_wait_on_its_worker)
 {
     struct weir_simulation *simulation = weir_simulation_create(1);
-    struct weir_worker *worker = weir_system_worker(weir_simulation_system(simulation, 1), 1);
+    struct weir_worker *worker = weir_system_worker(weir_simulation_system(simulation, 1, 0), 1);
     weir_resident_init(&first_racer.resident, worker, ask_turn, 1, 1);
     weir_resident_init(&second_racer.resident, worker, ask_turn, 1, 1);
     weir_resident_notify(&first_racer.resident);
@@ -380,7 +380,7 @@ Test(simulation, a_crashed_system_takes_no_further_step_while_others_go_on)
 {
     static struct world crashing, living;
     build(&crashing, 11, 2, 10);
-    struct weir_system *second = weir_simulation_system(crashing.simulation, 2);
+    struct weir_system *second = weir_simulation_system(crashing.simulation, 2, 0);
     cr_assert_not_null(second);
     living = (struct world){.simulation = crashing.simulation, .system = second, .runs_max = 10};
     for (unsigned i = 0; i < OWNERS; i++) {
@@ -434,7 +434,7 @@ Test(simulation, every_allocation_may_fail)
     struct weir_system *system = NULL;
     for (; !system; failures++) {
         weir_memory_fail_after(failures);
-        system = weir_simulation_system(simulation, 2);
+        system = weir_simulation_system(simulation, 2, 0);
         weir_memory_fail_after(UINT64_MAX);
     }
     cr_assert_eq(failures, 9);

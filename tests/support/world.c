@@ -254,7 +254,7 @@ struct weir_world_process *weir_world_start_as(struct weir_world *world, unsigne
                                       .instance_id = *name ? name : NULL,
                                       .cooperative = !settings->eager};
     process->kafka = weir_fake_client_create(world->cluster, &member);
-    process->system = weir_simulation_system(world->simulation, settings->workers);
+    process->system = weir_simulation_system(world->simulation, settings->workers, settings->pool_threads);
     world->processes[world->process_count++] = process;
     process->consumer = settings->driver->create(process);
     if (!process->consumer) {

@@ -88,6 +88,7 @@ struct weir_world_settings {
     uint16_t preempt;                         /* thousandths, see preempt.h */
     bool trace;                               /* say on standard error what happens */
     unsigned workers;                         /* of each process's system; 0: 2 */
+    unsigned pool_threads;                    /* likewise; 0: handlers run on the workers */
     uint64_t later_ns_max;                    /* 0: 50 ms */
     struct weir_world_chances chances;        /* of handlers */
     struct weir_fake_faults faults;           /* of the cluster */

@@ -70,6 +70,7 @@ static struct weir_config *configure(const struct weir_world_process *process, c
     set(config, "weir.topics", settings->topics);
     set(config, "weir.dlq.topic", letters);
     set_number(config, "weir.workers", settings->workers);
+    set_number(config, "weir.blocking.threads", settings->pool_threads);
     for (; options && options[0]; options += 2)
         set(config, options[0], options[1]);
     return config;

@@ -201,6 +201,10 @@ Test(config_check, a_crash_journal_needs_messages_that_come_back_and_a_place_for
     wrong("weir.crash.journal=/run/weir.journal", "at-most-once");
     BEGIN({"weir.crash.journal", "/run/weir.journal"}, {"weir.dlq.topic", ""});
     wrong("weir.crash.journal=/run/weir.journal", "weir.dlq.topic");
+    BEGIN({"weir.crash.journal", "/run/weir.journal"}, {"weir.blocking.threads", "257"});
+    wrong("weir.blocking.threads=257", "weir.crash.journal");
+    BEGIN({"weir.blocking.threads", "257"});
+    right();
     BEGIN({"weir.delivery", "at-most-once"}, {"weir.handler.deadline.ms", "1000"});
     right();
 }

@@ -34,7 +34,7 @@ static unsigned open_descriptors(void)
 /* Number of open ones once libuv has opened those that it keeps for the process. */
 static unsigned descriptors_at_start(void)
 {
-    weir_system_destroy(weir_system_create(1, weir_seam_system(), &error));
+    weir_system_destroy(weir_system_create(1, 0, weir_seam_system(), &error));
     return open_descriptors();
 }
 
@@ -42,16 +42,16 @@ static unsigned descriptors_at_start(void)
 
 Test(system, the_number_of_workers_is_checked)
 {
-    cr_assert_null(weir_system_create(0, weir_seam_system(), &error));
+    cr_assert_null(weir_system_create(0, 0, weir_seam_system(), &error));
     cr_assert_eq(error.code, WEIR_INVALID);
     cr_assert_str_eq(error.text, "workers=0: must be 1..256");
-    cr_assert_null(weir_system_create(257, weir_seam_system(), NULL));
+    cr_assert_null(weir_system_create(257, 0, weir_seam_system(), NULL));
 }
 
 Test(system, one_that_is_never_started_is_destroyed_and_leaves_nothing)
 {
     unsigned before = descriptors_at_start();
-    world = weir_system_create(3, weir_seam_system(), &error);
+    world = weir_system_create(3, 0, weir_seam_system(), &error);
     cr_assert_not_null(world, "%s", error.text);
     cr_assert_eq(weir_system_worker_count(world), 4);
     for (unsigned i = 0; i < 4; i++)
@@ -71,7 +71,7 @@ Test(system, every_allocation_of_its_creation_may_fail)
     for (world = NULL; !world && failures < 1000; failures++) {
         weir_memory_fail_after(failures);
         error = (struct weir_error){0};
-        world = weir_system_create(2, weir_seam_system(), &error);
+        world = weir_system_create(2, 0, weir_seam_system(), &error);
         weir_memory_fail_after(UINT64_MAX);
         if (!world) {
             cr_assert_eq(error.code, WEIR_NO_MEMORY, "allocation %u: %s", failures, error.text);
@@ -90,7 +90,7 @@ Test(system, a_lack_of_descriptors_is_said_with_its_remedy)
     for (unsigned extra = 0; extra < 30; extra++) {
         struct rlimit low = {before + extra, limit.rlim_max};
         cr_assert_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
-        world = weir_system_create(2, weir_seam_system(), &error);
+        world = weir_system_create(2, 0, weir_seam_system(), &error);
         setrlimit(RLIMIT_NOFILE, &limit);
         if (world) {
             weir_system_destroy(world);
@@ -109,7 +109,7 @@ Test(system, a_lack_of_descriptors_is_said_with_its_remedy)
 
 Test(system, is_started_once)
 {
-    world = weir_system_create(1, weir_seam_system(), &error);
+    world = weir_system_create(1, 0, weir_seam_system(), &error);
     cr_assert_eq(weir_system_start(world, &error), 0);
     cr_assert_eq(weir_system_start(world, &error), WEIR_STATE);
     weir_system_stop(world);
@@ -125,7 +125,7 @@ Test(system, a_thread_that_cannot_be_started_is_an_error_and_leaves_none)
     pthread_attr_init(&attributes);
     cr_assert_eq(pthread_attr_setstacksize(&attributes, (size_t)1 << 50), 0); /* more than can be mapped */
     cr_assert_eq(pthread_setattr_default_np(&attributes), 0);
-    world = weir_system_create(2, weir_seam_system(), &error);
+    world = weir_system_create(2, 0, weir_seam_system(), &error);
     int result = weir_system_start(world, &error);
     pthread_setattr_default_np(&before);
     cr_assert_eq(result, WEIR_SYSTEM);
@@ -152,7 +152,7 @@ Test(system, its_threads_take_no_signals_but_their_own_faults)
     static struct weir_resident resident;
     sigset_t before, after;
     pthread_sigmask(SIG_SETMASK, NULL, &before);
-    world = weir_system_create(1, weir_seam_system(), &error);
+    world = weir_system_create(1, 0, weir_seam_system(), &error);
     weir_resident_init(&resident, weir_system_worker(world, 1), look_at_mask, 1, 1);
     weir_resident_notify(&resident);
     cr_assert_eq(weir_system_start(world, &error), 0, "what was put on it before the start runs after it");
@@ -197,7 +197,7 @@ static void arm_ring(struct weir_actor *actor, struct weir_worker *worker)
 Test(system, timers_wake_control_and_workers_from_sleep_and_never_early)
 {
     static struct weir_resident residents[3];
-    world = weir_system_create(2, weir_seam_system(), &error);
+    world = weir_system_create(2, 0, weir_seam_system(), &error);
     for (unsigned i = 0; i < 3; i++) {
         weir_resident_init(&residents[i], weir_system_worker(world, i), arm_ring, 1, 1);
         weir_resident_notify(&residents[i]);
@@ -262,7 +262,7 @@ Test(system, handles_and_requests_left_on_a_loop_are_ended_and_named)
     static struct weir_resident resident;
     unsigned before = descriptors_at_start();
     weir_log_set(remember, NULL, WEIR_LOG_INFO);
-    world = weir_system_create(2, weir_seam_system(), &error);
+    world = weir_system_create(2, 0, weir_seam_system(), &error);
     weir_resident_init(&resident, weir_system_worker(world, 2), leave_things, 1, 1);
     cr_assert_eq(weir_system_start(world, &error), 0);
     weir_resident_notify(&resident);
@@ -287,7 +287,7 @@ Test(system, what_is_sent_after_the_end_is_kept_and_does_nothing)
 {
     static struct weir_resident resident;
     static struct weir_mail mail;
-    world = weir_system_create(1, weir_seam_system(), &error);
+    world = weir_system_create(1, 0, weir_seam_system(), &error);
     cr_assert_eq(weir_system_start(world, &error), 0);
     weir_resident_init(&resident, weir_system_worker(world, 1), count_turn, 1, 1);
     weir_system_stop(world);
@@ -317,7 +317,7 @@ Test(system, it_can_end_while_others_still_notify)
     for (unsigned i = 0; i < weir_test_scaled(30); i++) {
         pthread_t thread;
         atomic_store(&stop_sending, 0);
-        world = weir_system_create(1, weir_seam_system(), &error);
+        world = weir_system_create(1, 0, weir_seam_system(), &error);
         weir_resident_init(&target, weir_system_worker(world, 1), count_turn, 1, 1);
         cr_assert_eq(weir_system_start(world, &error), 0);
         uint64_t before = atomic_load(&done_count);
@@ -335,7 +335,7 @@ Test(system, it_can_end_while_others_still_notify)
 Test(system, counters_add_up)
 {
     static struct weir_resident resident;
-    world = weir_system_create(1, weir_seam_system(), &error);
+    world = weir_system_create(1, 0, weir_seam_system(), &error);
     weir_resident_init(&resident, weir_system_worker(world, 1), count_turn, 1, 1);
     cr_assert_eq(weir_system_start(world, &error), 0);
     for (unsigned i = 1; i <= 50; i++) {

@@ -20,7 +20,7 @@ static _Atomic uint64_t wrong, done_count;
 static void start(unsigned workers)
 {
     struct weir_error error = {0};
-    world = weir_system_create(workers, weir_seam_system(), &error);
+    world = weir_system_create(workers, 0, weir_seam_system(), &error);
     cr_assert_not_null(world, "%s", error.text);
     cr_assert_eq(weir_system_start(world, &error), 0, "%s", error.text);
 }
@@ -602,7 +602,7 @@ static void dispatch_here(struct weir_actor *actor, struct weir_worker *worker)
 static void dispatch_on_control(void)
 {
     static struct weir_resident resident;
-    world = weir_system_create(1, weir_seam_system(), NULL);
+    world = weir_system_create(1, 0, weir_seam_system(), NULL);
     weir_resident_init(&resident, weir_system_worker(world, WEIR_WORKER_CONTROL), dispatch_here, 1, 1);
     weir_resident_notify(&resident);
     if (weir_system_start(world, NULL) != 0)
@@ -612,7 +612,7 @@ static void dispatch_on_control(void)
 
 static void dispatch_from_outside(void)
 {
-    world = weir_system_create(1, weir_seam_system(), NULL);
+    world = weir_system_create(1, 0, weir_seam_system(), NULL);
     weir_worker_dispatch(weir_system_worker(world, 1), &stray);
 }
 
