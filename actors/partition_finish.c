@@ -381,6 +381,7 @@ static void act(struct weir_partition *partition, struct weir_key *key, enum wei
         break;
     case WEIR_LATER:
         key->first->started_later_ns = now(partition);
+        atomic_store_explicit(&partition->consumer->gives_out, true, memory_order_relaxed);
         enter_list(partition, key, WEIR_KEY_LATER);
         break;
     }

@@ -2,6 +2,7 @@
  * What is bounded or counted exactly: the window, its bytes, attempts, the dead letter budget; and what a restart
  * keeps: the position that the policy chose, what was finished above the floor. One process each, without faults.
  */
+#include "actors/message.h"
 #include "runtime/system.h"
 #include "tests/sim/consumer_own.h"
 #include "tests/support/test.h"
@@ -80,6 +81,28 @@ Test(bounds, no_more_is_unfinished_than_the_window_allows_and_it_opens_at_the_lo
     take_back(process, 1);
     weir_world_run(world, 5 * SECOND);
     cr_assert_eq(out_count, 10);
+    for (unsigned round = 0; round < 100 && !weir_world_is_finished(world); round++) {
+        take_back(process, out_count);
+        weir_world_run(world, 2 * SECOND);
+    }
+    cr_assert(weir_world_is_finished(world));
+    close_world(world);
+}
+
+Test(bounds, what_is_given_out_keeps_no_fetch_response_alive)
+{
+    static const char *const options[] = {"weir.window.messages.max", "10", NULL};
+    struct weir_world *world = make(&(struct weir_own){give_out, options}, 100);
+    struct weir_world_process *process = weir_world_start(world);
+    weir_world_run(world, 5 * SECOND);
+    cr_assert_eq(out_count, 10);
+    take_back(process, out_count); /* pulled before it was known that messages are given out */
+    weir_world_run(world, 5 * SECOND);
+    cr_assert_eq(out_count, 10);
+    for (unsigned index = 0; index < out_count; index++) {
+        cr_assert_null(out[index].message->native);
+        cr_assert_not_null(out[index].message->copy);
+    }
     for (unsigned round = 0; round < 100 && !weir_world_is_finished(world); round++) {
         take_back(process, out_count);
         weir_world_run(world, 2 * SECOND);
