@@ -122,6 +122,7 @@ static void set_constants(struct weir_consumer *consumer)
     consumer->lease_ns_max = kafka_number(consumer->config, "session.timeout.ms", SESSION_TIMEOUT_MS) * MS_NS / 3;
     consumer->reset_policy = weir_config_reset_policy(consumer->config);
     consumer->group = weir_config_kafka_get(consumer->config, "group.id");
+    atomic_init(&consumer->gives_out, options->blocking_threads > 0);
     if (gethostname(consumer->host, sizeof consumer->host - 1) != 0)
         snprintf(consumer->host, sizeof consumer->host, "unknown");
 }

@@ -59,7 +59,7 @@ struct weir_consumer {
     _Atomic uint64_t lease_ns;                   /* when control last looked */
     _Atomic bool lease_holds;                    /* false: the process slept; until a commit is acknowledged */
     _Atomic bool user_paused;
-    _Atomic bool gives_out; /* some handler has answered WEIR_LATER: messages are copied out as they are pulled */
+    _Atomic bool gives_out; /* handlers keep messages, by WEIR_LATER or by blocking: each is copied out when pulled */
     _Atomic uint32_t stop_requests;
     _Atomic bool started, closed;
     _Atomic uint64_t rebalances, commits, commit_failures, stragglers, fetched_bytes;

@@ -11,15 +11,21 @@
 
 #define SECOND WEIR_WORLD_SECOND
 
-static struct weir_world *make(const struct weir_own *own, unsigned messages)
+static struct weir_world *make_with_pool(const struct weir_own *own, unsigned messages, unsigned pool_threads)
 {
     weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
     return weir_world_create(&(struct weir_world_settings){.seed = 5,
                                                            .partitions = 1,
                                                            .null_keys = 1000,
                                                            .messages = messages,
+                                                           .pool_threads = pool_threads,
                                                            .driver = &weir_own_driver,
                                                            .driver_data = own});
+}
+
+static struct weir_world *make(const struct weir_own *own, unsigned messages)
+{
+    return make_with_pool(own, messages, 0);
 }
 
 static void close_world(struct weir_world *world)
@@ -108,6 +114,25 @@ Test(bounds, what_is_given_out_keeps_no_fetch_response_alive)
         weir_world_run(world, 2 * SECOND);
     }
     cr_assert(weir_world_is_finished(world));
+    close_world(world);
+}
+
+static unsigned lying_in_responses;
+
+static enum weir_outcome block(struct weir_message *message, void *user)
+{
+    uint64_t run = begin(message, user);
+    lying_in_responses += message->native != NULL;
+    return end(user, run, WEIR_ACK);
+}
+
+Test(bounds, handlers_that_may_block_keep_no_fetch_response_alive)
+{
+    struct weir_world *world = make_with_pool(&(struct weir_own){block, NULL}, 100, 3);
+    weir_world_start(world);
+    cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
+    cr_assert_eq(weir_world_tally(world)->runs, 100);
+    cr_assert_eq(lying_in_responses, 0);
     close_world(world);
 }
 
