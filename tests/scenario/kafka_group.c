@@ -88,11 +88,11 @@ Test(kafka_group, a_second_member_takes_half_in_an_eager_group)
 }
 
 /* Goal: an answer may take its time: other events keep coming, requests are answered, nothing else is opened (K2).
- * Method: the first member lets a REVOKE lie for a while, commits meanwhile, then answers. */
-Test(kafka_group, a_revoke_lies_until_it_is_answered)
+ * Method: the first member lets a REVOKE lie for a while, commits meanwhile, then answers.
+ * False: on a slow machine the group has begun once more meanwhile, so that the commit is refused as of another one. */
+static bool let_a_revoke_lie(void)
 {
-    static const char *const PATIENT[] = {"session.timeout.ms", "8000",
-                                          NULL}; /* the group must not restart meanwhile */
+    static const char *const PATIENT[] = {"session.timeout.ms", "8000", NULL};
     struct weir_mock *mock = weir_mock_create(1);
     fill(mock);
     struct weir_driver *first = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, PATIENT);
@@ -114,7 +114,8 @@ Test(kafka_group, a_revoke_lies_until_it_is_answered)
         committed = weir_driver_await_tag(first, WEIR_KAFKA_COMMITTED, 1);
         weir_driver_turn(second);
     } while (committed->event.error == WEIR_KAFKA_RETRIABLE);
-    cr_assert_eq(committed->event.error, WEIR_KAFKA_NONE, "%s", committed->text);
+    bool same_group = committed->event.error != WEIR_KAFKA_GENERATION;
+    cr_assert(!same_group || committed->event.error == WEIR_KAFKA_NONE, "%s", committed->text);
     cr_assert_eq(first->kafka->ops->assign(first->kafka, NULL, 0), WEIR_STATE, "a REVOKE is not answered by assign");
     /* A seek is not carried out while it lies there, but it is answered. */
     cr_assert_eq(first->kafka->ops->seek(first->kafka, &offset, 1, 2), 0);
@@ -124,17 +125,27 @@ Test(kafka_group, a_revoke_lies_until_it_is_answered)
         weir_driver_turn(first);
         weir_driver_turn(second);
     }
-    cr_assert_eq(weir_driver_owned(second), 0, "the other member got them before the answer");
-    cr_assert_null(weir_driver_take(first, WEIR_KAFKA_LOST));
+    same_group &= weir_driver_take(first, WEIR_KAFKA_LOST) == NULL;
+    cr_assert(!same_group || weir_driver_owned(second) == 0, "the other member got them before the answer");
 
     weir_driver_unassign(first, &revoked->event);
     cr_assert_eq(first->kafka->ops->unassign(first->kafka), WEIR_STATE, "answered twice");
     first->by_hand = false;
-    share(first, second);
-    check_disjoint(first, second);
+    if (same_group) {
+        share(first, second);
+        check_disjoint(first, second);
+    }
     weir_driver_destroy(first);
     weir_driver_destroy(second);
     weir_mock_destroy(mock);
+    return same_group;
+}
+
+Test(kafka_group, a_revoke_lies_until_it_is_answered)
+{
+    unsigned tries = 1;
+    while (!let_a_revoke_lie())
+        cr_assert_lt(tries++, 3u, "the group begins again each time");
 }
 
 /* Goal: the wake of the listener is enough: polled only when woken, a member joins, pulls and commits (K1). */
