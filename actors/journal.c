@@ -349,6 +349,19 @@ static int fail(struct weir_error *error, const char *path, const char *what, in
                           remedy);
 }
 
+/* Open it, or make it: then `created`. A link to nowhere is followed, and what that makes is not ours to remove. */
+static int open_file(const char *path, bool *created)
+{
+    const int flags = O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    int descriptor = open(path, flags);
+    *created = false;
+    if (descriptor >= 0 || errno != ENOENT)
+        return descriptor;
+    descriptor = open(path, flags | O_CREAT | O_EXCL, 0600);
+    *created = descriptor >= 0;
+    return descriptor < 0 && errno == EEXIST ? open(path, flags | O_CREAT, 0600) : descriptor;
+}
+
 static int lock_file(int descriptor, const char *path, struct weir_error *error)
 {
     while (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
@@ -365,11 +378,12 @@ static int lock_file(int descriptor, const char *path, struct weir_error *error)
 }
 
 /* What lies there must be ours, or nothing: a wrong path must not cost a file. */
-static int look(int descriptor, const char *path, struct weir_error *error)
+static int look(int descriptor, const char *path, struct stat *found, struct weir_error *error)
 {
     struct stat status;
     if (fstat(descriptor, &status) != 0)
         return fail(error, path, "cannot be looked at", errno, "name another file");
+    *found = status;
     if (!S_ISREG(status.st_mode))
         return weir_error_set(error, WEIR_SYSTEM, "weir.crash.journal=%s: is no regular file; name another", path);
     uint64_t magic = 0;
@@ -387,33 +401,65 @@ static int look(int descriptor, const char *path, struct weir_error *error)
                           path, (long long)status.st_size);
 }
 
-/* Room for all of it now, so that no store can fail later for want of disk. */
-static int allocate(int descriptor, const char *path, struct weir_error *error)
+/* Room for all of it now, so that no store can fail later for want of disk. What had none is left as it was found. */
+static int allocate(int descriptor, const char *path, off_t size_before, struct weir_error *error)
 {
     const off_t size = sizeof(struct weir_journal_file);
     struct rlimit limit; /* beyond it the kernel would send SIGXFSZ */
-    int result = 0;
+    int result = EINTR;
     if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < (rlim_t)size)
         result = EFBIG;
-    if (result == 0 && ftruncate(descriptor, size) != 0) /* longer: of another version */
+    while (result == EINTR)
+        result = posix_fallocate(descriptor, 0, size);
+    if (result == 0 && size_before > size && ftruncate(descriptor, size) != 0) /* of another version */
         result = errno;
-    while (result == 0 && (result = posix_fallocate(descriptor, 0, size)) == EINTR)
-        result = 0;
     if (result == 0)
         return 0;
-    return weir_error_set(
-        error, WEIR_SYSTEM,
-        "weir.crash.journal=%s: no room for its %lld bytes: %s; free some, raise the limit of a file's "
-        "size (ulimit -f), or name a file elsewhere",
-        path, (long long)size, strerror(result));
+    weir_error_set(error, WEIR_SYSTEM,
+                   "weir.crash.journal=%s: no room for its %lld bytes: %s; free some, raise the limit of a file's "
+                   "size (ulimit -f), or name a file elsewhere",
+                   path, (long long)size, strerror(result));
+    if (size_before < size && ftruncate(descriptor, size_before) != 0)
+        weir_log(WEIR_LOG_WARN, WEIR_NO_FIELDS, "the crash journal %s could not be cut again: %s", path,
+                 strerror(errno));
+    return WEIR_SYSTEM;
 }
 
-static int prepare(int descriptor, const char *path, struct weir_error *error)
+static struct weir_journal_file *prepare(int descriptor, const char *path, const struct stat *found,
+                                         struct weir_error *error)
 {
-    int result = lock_file(descriptor, path, error);
-    if (result == 0)
-        result = look(descriptor, path, error);
-    return result == 0 ? allocate(descriptor, path, error) : result;
+    if (allocate(descriptor, path, found->st_size, error) != 0)
+        return NULL;
+    void *block = mmap(NULL, sizeof(struct weir_journal_file), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+    if (block != MAP_FAILED)
+        return block;
+    fail(error, path, "cannot be mapped", errno, "name a file on a local file system");
+    return NULL;
+}
+
+/* Open, lock, map. A file made in vain is removed while it is locked: who waits for that lock finds out that what it
+ * has open has no name any more, and begins again. */
+static struct weir_journal_file *take_file(const char *path, int *descriptor, struct weir_error *error)
+{
+    struct weir_journal_file *file = NULL;
+    struct stat found = {0};
+    bool created, again;
+    do {
+        *descriptor = open_file(path, &created);
+        if (*descriptor < 0) {
+            fail(error, path, "cannot be opened", errno, "its folder must exist and be writable");
+            return NULL;
+        }
+        bool ours = lock_file(*descriptor, path, error) == 0 && look(*descriptor, path, &found, error) == 0;
+        again = ours && found.st_nlink == 0;
+        if (ours && !again)
+            file = prepare(*descriptor, path, &found, error);
+        if (ours && !again && !file && created)
+            unlink(path);
+        if (!file)
+            close(*descriptor); /* and with it the lock */
+    } while (again);
+    return file;
 }
 
 static void report(const char *path, const struct weir_journal *journal, const struct weir_journal_findings *findings)
@@ -445,25 +491,14 @@ struct weir_journal *weir_journal_open(const char *path, const char *group, int6
         weir_error_set(error, WEIR_NO_MEMORY, "no memory for the crash journal: %zu bytes", sizeof *journal);
         return NULL;
     }
-    int descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
-    if (descriptor < 0) {
-        fail(error, path, "cannot be opened", errno, "its folder must exist and be writable");
-        weir_memory_free(journal);
-        return NULL;
-    }
-    void *block = MAP_FAILED;
-    if (prepare(descriptor, path, error) == 0) {
-        block = mmap(NULL, sizeof(struct weir_journal_file), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
-        if (block == MAP_FAILED)
-            fail(error, path, "cannot be mapped", errno, "name a file on a local file system");
-    }
-    if (block == MAP_FAILED) {
-        close(descriptor);
+    int descriptor;
+    struct weir_journal_file *file = take_file(path, &descriptor, error);
+    if (!file) {
         weir_memory_free(journal);
         return NULL;
     }
     struct weir_journal_findings findings =
-        weir_journal_attach(journal, block, weir_journal_topic(group ? group : ""), wall_ms);
+        weir_journal_attach(journal, file, weir_journal_topic(group ? group : ""), wall_ms);
     journal->descriptor = descriptor;
     report(path, journal, &findings);
     return journal;

@@ -83,6 +83,7 @@ run_part() { # NAME COMMAND...
         failed=1
     fi
     keep_totals "$name" "$passed" "$failed" $((SECONDS - begin))
+    show_skipped "$log"
     [ "$failed" -eq 0 ] || show_failure "$name" "$log"
 }
 
@@ -115,6 +116,11 @@ unfinished_in() { # LOG
 keep_totals() { # NAME PASSED FAILED SECONDS
     echo "$*" >>"$logs/test.totals"
     say "[$(elapsed)] $1: $2 passed, $3 failed"
+}
+
+# What a test could not show on this machine, with its reason.
+show_skipped() { # LOG
+    sed 's/\x1b\[[0-9;]*m//g' "$1" | grep -E '^(\[SKIP\]|skipped [^ ]+/)' | grep -v ': Test is disabled' >&2 || true
 }
 
 failure_lines='^\[(----|FAIL|!!!!)\]|^FAILED |: failed: |Sanitizer:|runtime error:|^==[0-9]+== '

@@ -1,7 +1,7 @@
 /*
  * The plain runner: each test in a process group of its own, so that a crash, a leak report at exit, a sanitizer's
  * abort or a hang fails that test and no other. Several run at a time; what a test writes is shown when it fails, and
- * a test that passed is named when it was slow.
+ * a test that passed is named when it was slow, and one that was skipped with its reason: it counts as passed.
  *
  * Usage: test-unit [--list] [--verbose] [--jobs N] [PATTERN]     PATTERN: part of "suite/name"
  * WEIR_TEST_TIMEOUT_S (120): a test that takes longer is killed and has failed.
@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { JOBS_MAX = 16, TIMEOUT_S_DEFAULT = 120, SLOW_S = 10 };
+enum { JOBS_MAX = 16, TIMEOUT_S_DEFAULT = 120, SLOW_S = 10, SKIPPED_STATUS = 79 };
 
 struct job {
     const struct plain_test *test; /* NULL: a free place */
@@ -63,6 +63,17 @@ void plain_test_fail(const char *file, int line, const char *condition, const ch
     va_end(arguments);
     fflush(NULL);
     _exit(1); /* no exit handlers: a leak report after a failed test would only hide it */
+}
+
+void plain_test_skip(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+    putchar('\n');
+    fflush(NULL);
+    _exit(SKIPPED_STATUS);
 }
 
 static double now_s(void)
@@ -127,15 +138,17 @@ static bool is_unjudged(const struct job *job, int status)
 static void report(const struct job *job, int status)
 {
     double seconds = now_s() - job->started_s;
-    bool ok = WIFEXITED(status) && WEXITSTATUS(status) == 0 && !job->expired;
+    bool skipped = WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED_STATUS && !job->expired;
+    bool ok = skipped || (WIFEXITED(status) && WEXITSTATUS(status) == 0 && !job->expired);
     bool missed = !ok && is_unjudged(job, status);
     *(ok ? &passed : missed ? &unjudged : &failed) += 1;
-    if (ok && !verbose && seconds < SLOW_S)
+    if (ok && !skipped && !verbose && seconds < SLOW_S)
         return;
-    if (!ok || verbose)
+    if (!ok || skipped || verbose)
         show_output(job);
     printf("%s %s/%s (%.1f s",
-           ok       ? "passed"
+           skipped  ? "skipped"
+           : ok     ? "passed"
            : missed ? "not judged"
                     : "FAILED",
            job->test->suite, job->test->name, seconds);

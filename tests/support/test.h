@@ -32,6 +32,7 @@ struct plain_test {
 void plain_test_register(struct plain_test *test);
 _Noreturn void plain_test_fail(const char *file, int line, const char *condition, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+_Noreturn void plain_test_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #define Test(suite_, name_, ...)                                                         \
     static void suite_##_##name_##_run(void);                                            \
@@ -60,6 +61,7 @@ _Noreturn void plain_test_fail(const char *file, int line, const char *condition
 #define cr_assert_str_neq(a, b, ...)      cr_assert(strcmp((a), (b)) != 0, __VA_ARGS__)
 #define cr_assert_arr_eq(a, b, size, ...) cr_assert(memcmp((a), (b), (size)) == 0, __VA_ARGS__)
 #define cr_assert_fail(...)               plain_test_fail(__FILE__, __LINE__, "fail", " " __VA_ARGS__)
+#define cr_skip_test(...)                 plain_test_skip(__VA_ARGS__)
 
 #endif
 #endif
