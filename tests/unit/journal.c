@@ -432,10 +432,14 @@ Test(journal_file, must_have_room_for_all_of_it)
     small.rlim_cur = sizeof(struct weir_journal_file) - 1;
     cr_assert_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
     require_refused("no room for its", WEIR_SYSTEM);
+    cr_assert_neq(access(path, F_OK), 0, "what it made in vain is there");
+    write_file("", 0);
+    require_refused("no room for its", WEIR_SYSTEM);
+    struct stat status;
+    cr_assert(stat(path, &status) == 0 && status.st_size == 0, "what was there is not as it was");
     cr_assert_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
     struct weir_journal *mine = open_journal("billing");
     cr_assert_not_null(mine, "%s", error.text);
-    struct stat status;
     cr_assert(stat(path, &status) == 0 && status.st_size == (off_t)sizeof(struct weir_journal_file));
     cr_assert_geq((size_t)status.st_blocks * 512, sizeof(struct weir_journal_file), "it is not preallocated");
     weir_journal_close(mine);
