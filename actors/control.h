@@ -101,7 +101,7 @@ struct weir_control {
     struct {
         enum weir_guard_state state;
         uint64_t round; /* number of the last that was closed, and of its turn */
-        uint64_t until_ns, slice_until_ns, open_until_ns;
+        uint64_t until_ns, closed_ns, slice_until_ns, open_until_ns;
         struct weir_partition *partition; /* whose turn it is */
     } guard;
     uint64_t enforced_ns;

@@ -10,7 +10,8 @@
  * Nothing waits for a suspect that does not come: only one that was pulled and is at the head of its key asks for a
  * turn. Everything else is bounded. If what runs has not ended after QUIET_MS_MAX, the suspect runs beside it; if the
  * suspect has not ended after TURN_MS_MAX, the others go on; in both cases `alone` is not set in the journal, so
- * that a crash condemns nobody. Suspects that come one after the other let the others in for OPEN_MS each SLICE_MS.
+ * that a crash condemns nobody. Suspects that come one after the other let the others in for OPEN_MS each SLICE_MS;
+ * when what ran, or a suspect, has kept the others out for longer, they have as long until the next round.
  *
  * The deadline: a run that lasts longer than handler.deadline.ms ends the process. Only time in which control itself
  * was running counts, so that a process that slept is not ended for it; seen by ticks, a run gets a few of them more.
@@ -65,7 +66,8 @@ static void close_round(struct weir_control *control)
 static void open_all(struct weir_control *control)
 {
     control->guard.state = WEIR_GUARD_OPEN;
-    control->guard.open_until_ns = control->now_ns + OPEN_MS * MS_NS;
+    uint64_t closed_ns = control->now_ns - control->guard.closed_ns;
+    control->guard.open_until_ns = control->now_ns + (closed_ns > 2 * SLICE_MS * MS_NS ? closed_ns : OPEN_MS * MS_NS);
     tell_partitions(control, 0);
 }
 
@@ -122,6 +124,7 @@ void weir_control_guard(struct weir_control *control)
     case WEIR_GUARD_OPEN:
         if (control->now_ns < control->guard.open_until_ns || !find_waiting(control))
             return;
+        control->guard.closed_ns = control->now_ns;
         control->guard.slice_until_ns = control->now_ns + SLICE_MS * MS_NS;
         close_round(control);
         return;
