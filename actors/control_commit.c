@@ -10,6 +10,8 @@
  *   C2. A snapshot's floor never lies below what has been acknowledged in the same epoch.
  *   C3. The maps of one request take MAPS_BYTES_MAX together at most; who is left out is first in the next one.
  *   C4. Metadata that the broker finds too large is not sent again: floors at once, and less room from then on.
+ *   C5. What the last acknowledged commit of an epoch has said is not sent again, unless a commit is needed as such. So
+ * a partition may be dirty for what may not show: an attempt burnt, of a message that the map does not list.
  */
 #include "actors/consumer.h"
 #include "actors/control.h"
@@ -19,6 +21,7 @@
 #include "runtime/memory.h"
 #include <stddef.h>
 #include <string.h>
+#include <xxhash.h>
 
 #define MS_NS          1000000ull
 #define COLLECT_MS     100
@@ -88,7 +91,8 @@ static bool is_part(struct weir_control *control, struct weir_partition *partiti
     bool dirty = atomic_exchange_explicit(&partition->dirty, false, memory_order_acq_rel);
     /* Without the lease nothing is finished, so nothing gets dirty: only a commit of what is known brings it back. */
     bool lease_holds = atomic_load_explicit(&control->consumer->lease_holds, memory_order_relaxed);
-    return dirty || control->commit.all || state == WEIR_CONTROL_COMMIT || !lease_holds;
+    partition->control.in_any_case = control->commit.all || state == WEIR_CONTROL_COMMIT || !lease_holds;
+    return dirty || partition->control.in_any_case;
 }
 
 static void collect(struct weir_control *control)
@@ -138,16 +142,38 @@ static void again(struct weir_control *control, struct weir_partition *partition
     (void)control;
 }
 
+static struct weir_said what_it_says(const struct weir_snapshot *snapshot, bool with_map)
+{
+    return (struct weir_said){snapshot->epoch, snapshot->floor,
+                              with_map ? XXH3_64bits(snapshot->map, snapshot->map_size) : 0};
+}
+
+/* C5 */
+static bool is_known(const struct weir_partition *partition, const struct weir_said *said)
+{
+    const struct weir_said *known = &partition->control.acknowledged;
+    return !partition->control.in_any_case && known->epoch == said->epoch && known->floor == said->floor &&
+           known->map_hash == said->map_hash;
+}
+
 /* One partition's part of the request. False: memory is short. */
 static bool add(struct weir_control *control, struct weir_partition *partition, size_t *maps_bytes)
 {
     const struct weir_snapshot *snapshot = &partition->snapshot;
+    bool fits = *maps_bytes + snapshot->map_size <= MAPS_BYTES_MAX && !control->commit.floors_only;
+    bool with_map = snapshot->map_size > 0 && fits;
+    struct weir_said said = what_it_says(snapshot, with_map);
+    if (with_map == (snapshot->map_size > 0) && is_known(partition, &said)) {
+        partition->control.in_collect = false;
+        return true;
+    }
     struct weir_kafka_offset *offset = weir_offsets_add(&control->commit.offsets, partition);
     if (!offset)
         return false;
+    partition->control.saying = said;
+    partition->control.acknowledged = (struct weir_said){0}; /* until it is, nobody knows what the group has */
     offset->offset = snapshot->floor;
-    bool fits = *maps_bytes + snapshot->map_size <= MAPS_BYTES_MAX;
-    if (snapshot->map_size > 0 && fits && !control->commit.floors_only) {
+    if (with_map) {
         offset->metadata = snapshot->map;
         offset->metadata_size = snapshot->map_size;
         *maps_bytes += snapshot->map_size;
@@ -217,6 +243,7 @@ static void send(struct weir_control *control)
 static void acknowledge(struct weir_control *control, struct weir_partition *partition, int64_t floor)
 {
     atomic_store_explicit(&partition->committed, floor, memory_order_release);
+    partition->control.acknowledged = partition->control.saying;
     if (control->consumer->options->delivery == WEIR_AT_MOST_ONCE)
         weir_resident_notify(&partition->resident); /* messages below the floor may run now */
     if (partition->control.state != WEIR_CONTROL_COMMIT)

@@ -89,6 +89,13 @@ struct weir_snapshot {
     char *map; /* map_room bytes, NUL-terminated */
 };
 
+/* What a commit has said of a partition. */
+struct weir_said {
+    uint64_t epoch; /* 0: nothing is known */
+    int64_t floor;
+    uint64_t map_hash; /* 0: without a map */
+};
+
 struct weir_partition {
     struct weir_resident resident;
 
@@ -140,8 +147,10 @@ struct weir_partition {
         bool commit_first; /* its position was decided by the policy: commit it before the first pull */
         bool seek_first;   /* librdkafka does not stand at its position */
         bool in_collect;   /* its snapshot is waited for */
+        bool in_any_case;  /* what it says is sent though the group has it already */
         bool drain_again;  /* at most once: a commit was under way as its drain began, see is_drained() */
         uint64_t retry_ns, drain_until_ns;
+        struct weir_said saying, acknowledged; /* by the commit under way; by the last, 0: unknown */
     } control;
 
     /* owner */

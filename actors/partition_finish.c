@@ -277,13 +277,20 @@ static void note_failure(struct weir_partition *partition, struct weir_message *
     message->first_failed_wall_ms = message->last_failed_wall_ms;
 }
 
+/* An attempt that counts, also for the next owner: the map tells of it. */
+static void burn_attempt(struct weir_partition *partition, struct weir_message *message)
+{
+    note_failure(partition, message);
+    message->attempts++;
+    partition->changed = true;
+}
+
 static void retry(struct weir_partition *partition, struct weir_key *key)
 {
     struct weir_message *message = key->first;
     const struct weir_retry_policy *policy = &partition->consumer->retry;
     weir_partition_count(partition, retries, 1);
-    note_failure(partition, message);
-    message->attempts++;
+    burn_attempt(partition, message);
     message->overloads = 0;
     if (partition->consumer->options->delivery == WEIR_AT_MOST_ONCE) {
         die(partition, key, WEIR_DLQ_DEAD); /* one attempt: its offset has been committed */
@@ -375,8 +382,7 @@ static void act(struct weir_partition *partition, struct weir_key *key, enum wei
         overloaded(partition, key);
         break;
     case WEIR_DEAD:
-        note_failure(partition, key->first);
-        key->first->attempts++;
+        burn_attempt(partition, key->first);
         die(partition, key, WEIR_DLQ_DEAD);
         break;
     case WEIR_LATER:
@@ -533,7 +539,8 @@ static void check_later(struct weir_partition *partition)
         if (abandon && weir_message_abandon(message)) {
             weir_partition_leave_list(partition, key);
             weir_key_move(key, WEIR_KEY_READY);
-            note_failure(partition, message);
+            note_failure(partition, message); /* the burnt attempt is told by the cause: the holder may be reading */
+            partition->changed = true;
             die(partition, key, WEIR_DLQ_ABANDONED);
         } else if (named++ < LATER_WARN_LIMIT) {
             warn(partition, "given out by WEIR_LATER and not finished for too long", message->offset,

@@ -195,6 +195,70 @@ Test(commits, tell_of_the_attempts_that_messages_have_behind_them)
     close_world(world);
 }
 
+/* Nothing but the retries has happened since the commit before. */
+Test(commits, tell_of_attempts_though_nothing_was_finished_since)
+{
+    static const char *const options[] = {"weir.retry.attempts.max", "4", NULL};
+    struct weir_world *world = make(options, 10);
+    retry_first_for_ms = 10000;
+    struct weir_world_process *process = weir_world_start(world);
+    for (unsigned runs = 2; runs <= 4; runs++) {
+        while (runs_of_first < runs)
+            weir_world_run(world, SECOND);
+        weir_world_run(world, 2 * SECOND); /* the interval, and what a commit takes */
+        weir_world_crash(process);
+        process = weir_world_start(world);
+    }
+    cr_assert(weir_world_run_until_finished(world, 300 * SECOND));
+    cr_assert_eq(weir_world_tally(world)->letters, 1);
+    cr_assert_eq(runs_of_first, 4, "%u runs", runs_of_first);
+    close_world(world);
+}
+
+static uint64_t commits_within(struct weir_world *world, uint64_t duration_ns)
+{
+    const struct weir_fake_counts *counts = weir_fake_counts(weir_world_cluster(world));
+    uint64_t before = counts->commits_applied;
+    weir_world_run(world, duration_ns);
+    return counts->commits_applied - before;
+}
+
+/* Ten attempts a second; the interval is one second. */
+Test(commits, of_retries_go_out_once_an_interval)
+{
+    static const char *const options[] = {"weir.retry.attempts.max", "0", NULL};
+    struct weir_world *world = make(options, 10);
+    retry_first_for_ms = 100;
+    weir_world_start(world);
+    weir_world_run(world, 10 * SECOND);
+    unsigned runs = runs_of_first;
+    uint64_t commits = commits_within(world, 100 * SECOND);
+    cr_assert_gt(runs_of_first - runs, 500u);
+    cr_assert(commits > 80 && commits <= 101, "%llu commits in 100 intervals", (unsigned long long)commits);
+    retry_first_for_ms = 0;
+    cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
+    close_world(world);
+}
+
+/* Alone in its partition, the message has nothing above it that could prove a map: there is nothing to say. */
+Test(commits, that_would_say_the_same_again_are_not_sent)
+{
+    static const char *const options[] = {"weir.retry.attempts.max", "0", NULL};
+    struct weir_world *world = make(options, 1);
+    retry_first_for_ms = 100;
+    weir_world_start(world);
+    weir_world_run(world, 10 * SECOND);
+    unsigned runs = runs_of_first;
+    uint64_t commits = commits_within(world, 100 * SECOND);
+    cr_assert_gt(runs_of_first - runs, 500u);
+    cr_assert_eq(commits, 0u, "%llu commits of what was known", (unsigned long long)commits);
+    retry_first_for_ms = 0;
+    cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
+    weir_world_run(world, 5 * SECOND);
+    cr_assert_eq(committed(world).offset, 1);
+    close_world(world);
+}
+
 /* More than the partition actor looks at for one commit: 33,000 messages are out, and some behind finished ones. */
 Test(commits, of_more_messages_than_are_looked_at_claim_nothing_of_the_others)
 {
