@@ -32,15 +32,49 @@ soname_is() { # NAME
     readelf -d "$libdir/libweir.so" | grep "SONAME.*\[$1\]" >/dev/null
 }
 
-is_hardened() { # FILE
-    readelf -lW "$1" | grep GNU_RELRO >/dev/null && readelf -d "$1" | grep -E 'BIND_NOW|FLAGS_1.*NOW' >/dev/null &&
-        ! readelf -lW "$1" | grep 'GNU_STACK.* RWE'
+# ---- hardening: of FILE ----
+
+addresses_are_settled_at_the_start() {
+    readelf -lW "$1" | grep GNU_RELRO >/dev/null && readelf -d "$1" | grep -E 'BIND_NOW|FLAGS_1.*NOW' >/dev/null
+}
+
+stack_is_not_executable() { readelf -lW "$1" | grep -E 'GNU_STACK .* RW ' >/dev/null; }
+
+lies_anywhere() { # a library always does
+    readelf -hW "$1" | grep 'Type: *DYN' >/dev/null && { [ "$1" != "$command" ] || readelf -d "$1" | grep 'FLAGS_1.*PIE' >/dev/null; }
+}
+
+guards_its_stack() { readelf -W --dyn-syms "$1" | grep 'UND __stack_chk_fail' >/dev/null; }
+
+checks_its_buffers() { # _FORTIFY_SOURCE
+    [ "$(readelf -W --dyn-syms "$1" | grep -cE 'UND __(v?snprintf|memcpy|strcat|v?fprintf)_chk')" -gt 0 ]
+}
+
+# On x86: each object of the archive is made for it; whether a program is, its C library decides too.
+branches_land_on_marks() {
+    local members marked
+    echo 'int nothing;' | cc -fcf-protection -x c -c -o "$scratch/nothing.o" - 2>/dev/null || return 0
+    members=$(ar t "$libdir/libweir.a" | wc -l)
+    marked=$(readelf -nW "$libdir/libweir.a" | grep -c 'x86 feature: IBT, SHSTK')
+    [ "$members" -gt 50 ] && [ "$members" -eq "$marked" ] && return
+    echo "of $members objects in libweir.a $marked are marked"
+    return 1
+}
+
+check_hardening() {
+    local file
+    for file in "$libdir/libweir.so" "$command"; do
+        for property in addresses_are_settled_at_the_start stack_is_not_executable lies_anywhere guards_its_stack \
+            checks_its_buffers; do
+            check "$(basename "$file")_$property" "$property" "$file"
+        done
+    done
+    check branches_land_on_marks branches_land_on_marks
 }
 
 check_symbols() {
     check exports_are_the_declared exports_are_the_declared
     check archive_names_are_prefixed archive_names_are_prefixed
     check soname soname_is libweir.so.0
-    check library_is_hardened is_hardened "$libdir/libweir.so"
-    check command_is_hardened is_hardened "$command"
+    check_hardening
 }
