@@ -362,16 +362,19 @@ static int open_file(const char *path, bool *created)
     return descriptor < 0 && errno == EEXIST ? open(path, flags | O_CREAT, 0600) : descriptor;
 }
 
+/* 0, or an error; 1: one that says that somebody else has it. */
 static int lock_file(int descriptor, const char *path, struct weir_error *error)
 {
     while (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
         if (errno == EINTR)
             continue;
-        if (errno == EWOULDBLOCK)
-            return weir_error_set(error, WEIR_SYSTEM,
-                                  "weir.crash.journal=%s: another consumer, or a child of one, has it open; each "
-                                  "consumer needs a file of its own",
-                                  path);
+        if (errno == EWOULDBLOCK) {
+            weir_error_set(error, WEIR_SYSTEM,
+                           "weir.crash.journal=%s: another consumer, or a child of one, has it open; each "
+                           "consumer needs a file of its own",
+                           path);
+            return 1;
+        }
         return fail(error, path, "cannot be locked", errno, "name a file on a local file system");
     }
     return 0;
@@ -401,7 +404,7 @@ static int look(int descriptor, const char *path, struct stat *found, struct wei
                           path, (long long)status.st_size);
 }
 
-/* Room for all of it now, so that no store can fail later for want of disk. What had none is left as it was found. */
+/* Room for all of it now, so that no store can fail later for want of disk. */
 static int allocate(int descriptor, const char *path, off_t size_before, struct weir_error *error)
 {
     const off_t size = sizeof(struct weir_journal_file);
@@ -419,26 +422,34 @@ static int allocate(int descriptor, const char *path, off_t size_before, struct 
                    "weir.crash.journal=%s: no room for its %lld bytes: %s; free some, raise the limit of a file's "
                    "size (ulimit -f), or name a file elsewhere",
                    path, (long long)size, strerror(result));
-    if (size_before < size && ftruncate(descriptor, size_before) != 0)
-        weir_log(WEIR_LOG_WARN, WEIR_NO_FIELDS, "the crash journal %s could not be cut again: %s", path,
-                 strerror(errno));
     return WEIR_SYSTEM;
 }
 
+static void put_back(int descriptor, const char *path, off_t size_before)
+{
+    if (size_before < (off_t)sizeof(struct weir_journal_file) && ftruncate(descriptor, size_before) != 0)
+        weir_log(WEIR_LOG_WARN, WEIR_NO_FIELDS, "the crash journal %s could not be cut again: %s", path,
+                 strerror(errno));
+}
+
+/* NULL: the file is left as it was found, but for what was longer. */
 static struct weir_journal_file *prepare(int descriptor, const char *path, const struct stat *found,
                                          struct weir_error *error)
 {
-    if (allocate(descriptor, path, found->st_size, error) != 0)
-        return NULL;
-    void *block = mmap(NULL, sizeof(struct weir_journal_file), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+    void *block = MAP_FAILED;
+    if (allocate(descriptor, path, found->st_size, error) == 0) {
+        block = mmap(NULL, sizeof(struct weir_journal_file), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+        if (block == MAP_FAILED)
+            fail(error, path, "cannot be mapped", errno, "name a file on a local file system");
+    }
     if (block != MAP_FAILED)
         return block;
-    fail(error, path, "cannot be mapped", errno, "name a file on a local file system");
+    put_back(descriptor, path, found->st_size);
     return NULL;
 }
 
-/* Open, lock, map. A file made in vain is removed while it is locked: who waits for that lock finds out that what it
- * has open has no name any more, and begins again. */
+/* Open, lock, map. A file made in vain is removed while it is locked, or where there are no locks: who has opened it
+ * meanwhile and gets the lock then finds out that it has no name any more, and begins again. */
 static struct weir_journal_file *take_file(const char *path, int *descriptor, struct weir_error *error)
 {
     struct weir_journal_file *file = NULL;
@@ -450,11 +461,12 @@ static struct weir_journal_file *take_file(const char *path, int *descriptor, st
             fail(error, path, "cannot be opened", errno, "its folder must exist and be writable");
             return NULL;
         }
-        bool ours = lock_file(*descriptor, path, error) == 0 && look(*descriptor, path, &found, error) == 0;
+        int locked = lock_file(*descriptor, path, error);
+        bool ours = locked == 0 && look(*descriptor, path, &found, error) == 0;
         again = ours && found.st_nlink == 0;
         if (ours && !again)
             file = prepare(*descriptor, path, &found, error);
-        if (ours && !again && !file && created)
+        if (!file && !again && created && locked <= 0)
             unlink(path);
         if (!file)
             close(*descriptor); /* and with it the lock */
