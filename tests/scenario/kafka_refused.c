@@ -68,6 +68,17 @@ Test(kafka_refused, a_client_without_a_group_is_an_error_of_start)
     kafka->ops->destroy(kafka);
 }
 
+/* Names that weir.topics would not have taken: here one of them stands twice. */
+Test(kafka_refused, a_subscription_that_librdkafka_does_not_take_is_an_error_of_start)
+{
+    struct weir_kafka *kafka = create("group.id", "g");
+    rd_kafka_topic_partition_list_add(weir_rdkafka_of(kafka)->topics, "a", RD_KAFKA_PARTITION_UA);
+    cr_assert_eq(kafka->ops->start(kafka, &listener, &error), WEIR_KAFKA);
+    cr_assert(strstr(error.text, "subscribing to weir.topics: "), "%s", error.text);
+    cr_assert_eq(kafka->ops->start(kafka, &listener, &error), WEIR_STATE, "it can only be destroyed");
+    kafka->ops->destroy(kafka);
+}
+
 /* The message is not sent and may be tried again: nothing says that the next producer is refused as well. */
 Test(kafka_refused, a_producer_that_librdkafka_does_not_make_keeps_the_message_with_its_sender)
 {
