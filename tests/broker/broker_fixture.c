@@ -9,6 +9,7 @@
 
 static char own_bootstrap[256]; /* "": the shared cluster is in use */
 static char own_control[512];
+static size_t batch_size; /* 0: librdkafka's own */
 
 static const char *environment(const char *name)
 {
@@ -264,13 +265,28 @@ void weir_broker_watermarks(const char *topic, int32_t partition, int64_t *low, 
     rd_kafka_destroy(kafka);
 }
 
+/* A broker that has just come back, or is out of breath, coordinates nothing for a moment. */
+static rd_kafka_resp_err_t committed(rd_kafka_t *kafka, rd_kafka_topic_partition_list_t *list)
+{
+    uint64_t deadline_ms = weir_broker_now_ms() + WEIR_BROKER_WAIT_MS;
+    rd_kafka_resp_err_t error;
+    do {
+        error = rd_kafka_committed(kafka, list, WEIR_BROKER_WAIT_MS);
+        if (error != RD_KAFKA_RESP_ERR_NOT_COORDINATOR && error != RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE &&
+            error != RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS)
+            return error;
+        weir_broker_pause_briefly();
+    } while (weir_broker_now_ms() < deadline_ms);
+    return error;
+}
+
 int64_t weir_broker_committed(const char *group, const char *topic, int32_t partition, char *metadata,
                               size_t metadata_size)
 {
     rd_kafka_t *kafka = reader(group);
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, topic, partition);
-    rd_kafka_resp_err_t error = rd_kafka_committed(kafka, list, WEIR_BROKER_WAIT_MS);
+    rd_kafka_resp_err_t error = committed(kafka, list);
     const rd_kafka_topic_partition_t *found = &list->elems[0];
     cr_assert_eq(error, RD_KAFKA_RESP_ERR_NO_ERROR, "committed: %s", rd_kafka_err2str(error));
     cr_assert_eq(found->err, RD_KAFKA_RESP_ERR_NO_ERROR, "committed: %s", rd_kafka_err2str(found->err));
@@ -289,7 +305,7 @@ void weir_broker_committed_all(const char *group, const char *topic, int32_t cou
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(count);
     for (int32_t partition = 0; partition < count; partition++)
         rd_kafka_topic_partition_list_add(list, topic, partition);
-    rd_kafka_resp_err_t error = rd_kafka_committed(kafka, list, WEIR_BROKER_WAIT_MS);
+    rd_kafka_resp_err_t error = committed(kafka, list);
     cr_assert_eq(error, RD_KAFKA_RESP_ERR_NO_ERROR, "committed: %s", rd_kafka_err2str(error));
     for (int32_t partition = 0; partition < count; partition++) {
         const rd_kafka_topic_partition_t *found = &list->elems[partition];
@@ -347,8 +363,13 @@ static rd_kafka_resp_err_t put(rd_kafka_t *kafka, const char *topic, const struc
     return rd_kafka_producev(kafka, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(record->partition),
                              RD_KAFKA_V_KEY((void *)(uintptr_t)record->key, record->key_size),
                              RD_KAFKA_V_VALUE((void *)(uintptr_t)record->value, record->value_size),
-                             RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_OPAQUE((void *)(uintptr_t)index),
-                             RD_KAFKA_V_END);
+                             RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_TIMESTAMP(record->timestamp_ms),
+                             RD_KAFKA_V_OPAQUE((void *)(uintptr_t)index), RD_KAFKA_V_END);
+}
+
+void weir_broker_batch_size(size_t size)
+{
+    batch_size = size;
 }
 
 void weir_broker_produce(const char *topic, size_t count,
@@ -359,6 +380,11 @@ void weir_broker_produce(const char *topic, size_t count,
     rd_kafka_conf_t *conf = configuration();
     configure(conf, "enable.idempotence", "true");
     configure(conf, "linger.ms", "5");
+    if (batch_size > 0) {
+        char text[32];
+        snprintf(text, sizeof text, "%zu", batch_size);
+        configure(conf, "batch.size", text);
+    }
     rd_kafka_conf_set_opaque(conf, &production);
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
     rd_kafka_t *kafka = client(RD_KAFKA_PRODUCER, conf);

@@ -65,7 +65,8 @@ struct weir_broker_record {
     const void *key; /* NULL: null key */
     const void *value;
     size_t key_size, value_size;
-    int32_t partition; /* -1: by the key */
+    int32_t partition;    /* -1: by the key */
+    int64_t timestamp_ms; /* 0: now */
 };
 
 /**
@@ -77,6 +78,9 @@ struct weir_broker_record {
 void weir_broker_produce(const char *topic, size_t count,
                          void (*make)(void *user, size_t index, struct weir_broker_record *record),
                          void (*delivered)(void *user, size_t index, int32_t partition, int64_t offset), void *user);
+
+/** What is produced from now on comes in batches of about so many bytes at most; 0: as large as librdkafka likes. */
+void weir_broker_batch_size(size_t size);
 
 /** Show every record that the topic holds now, committed transactions only, partition by partition in order. */
 uint64_t weir_broker_read(const char *topic, void (*visit)(void *user, rd_kafka_message_t *message), void *user);

@@ -58,7 +58,7 @@ void weir_stage_clear(struct weir_stage *stage)
 struct production {
     struct weir_stage *stage;
     unsigned keys;
-    char key[32], value[32];
+    char key[32], value[WEIR_STAGE_VALUE_SIZE_MAX];
 };
 
 static size_t name_key(const struct production *production, uint64_t number, char key[32])
@@ -73,6 +73,8 @@ static void make(void *user, size_t index, struct weir_broker_record *record)
     record->partition = -1;
     record->value = production->value;
     record->value_size = (size_t)snprintf(production->value, sizeof production->value, "%" PRIu64, number);
+    if (record->value_size < production->stage->value_size)
+        record->value_size = production->stage->value_size; /* zeros */
     if (production->keys == 0) {
         record->partition = (int32_t)(number % (uint64_t)production->stage->partitions);
         return;

@@ -20,7 +20,10 @@ struct weir_stage {
     struct weir_ledger *ledger; /* NULL: none */
     int ledger_descriptor;      /* for members; -1: none */
     uint64_t produced;
+    size_t value_size; /* of messages to come, at least, and at most WEIR_STAGE_VALUE_SIZE_MAX */
 };
+
+enum { WEIR_STAGE_VALUE_SIZE_MAX = 4096 };
 
 /** A new topic, a new group's name, and a ledger of so many records (0: none). Keeps the log, see subject.h. */
 void weir_stage_set(struct weir_stage *stage, int partitions, size_t records_max);
