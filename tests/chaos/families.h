@@ -30,6 +30,9 @@ void weir_scenario_mirrored(struct weir_scene *scene);
 void weir_scenario_recreated(struct weir_scene *scene);
 void weir_scenario_grown(struct weir_scene *scene);
 
+/* mirror.c */
+void weir_scenario_mirrored_cluster(struct weir_scene *scene);
+
 /* letters.c */
 void weir_scenario_letters(struct weir_scene *scene);
 void weir_scenario_poison(struct weir_scene *scene);

@@ -30,6 +30,8 @@ const struct weir_scenario weir_scenarios[] = {
      {3, 12, 12000, 600, 3000, 2, 30}, {4, 24, 60000, 3000, 3000, 10, 120}, weir_scenario_leaders},
     {"mirrored", "group and metadata copied to another topic",
      {2, 4, 8000, 2000, 0, 4, 10}, {2, 24, 80000, 20000, 0, 24, 20}, weir_scenario_mirrored},
+    {"mirrored-cluster", "messages, group and metadata copied to another cluster, offsets translated",
+     {2, 8, 8000, 2000, 0, 8, 20}, {2, 24, 80000, 20000, 0, 24, 30}, weir_scenario_mirrored_cluster},
     {"recreated", "topic deleted and made anew under its name, the group's metadata kept",
      {2, 4, 8000, 2000, 0, 4, 10}, {2, 24, 80000, 20000, 0, 24, 20}, weir_scenario_recreated},
     {"grown", "partitions added under load",
