@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* ---- a kill with one stuck message at the head of each partition ---- */
 
@@ -17,7 +18,8 @@ void weir_scenario_stuck(struct weir_scene *scene)
     weir_scene_produce(scene, scene->size.messages);
     const char *const *settings =
         WEIR_SCENE_SETTINGS(scene, "weir.window.messages.max", "8192", "weir.commit.messages.max", "0",
-                            "weir.commit.interval.ms", "100", "session.timeout.ms", "1500");
+                            "weir.commit.interval.ms", "100", "session.timeout.ms", "1500", "weir.retry.attempts.max",
+                            "0"); /* maps carry the attempts of the stuck ones from one process to the next */
     atomic_store(&scene->settings.hold_below, 1);
     uint64_t part = scene->size.messages / (scene->size.disturbances + 1);
     for (unsigned round = 0; round < scene->size.disturbances; round++) {
@@ -118,4 +120,88 @@ void weir_scenario_flap(struct weir_scene *scene)
                        rebalances);
     weir_scene_finish(scene, 90000);
     weir_scene_judge(scene);
+}
+
+/* ---- revocations in the middle of work ---- */
+
+enum { LONG_EVERY = 20, LONG_MS = 1000 };
+
+/* One partition, as the ledger is read. */
+struct watch {
+    uint32_t owner;    /* of its last run */
+    unsigned running;  /* the owner's */
+    bool asked_amidst; /* the owner was asked to give something back while it ran messages of this one */
+};
+
+static void take_record(struct weir_scene *scene, const struct weir_ledger_record *record, struct watch *watches,
+                        uint64_t *count)
+{
+    if (record->kind == WEIR_LEDGER_EVENT && record->outcome == WEIR_EVENT_REVOKE)
+        for (int32_t partition = 0; partition < scene->stage.partitions; partition++)
+            if (watches[partition].owner == record->process && watches[partition].running > 0)
+                watches[partition].asked_amidst = true;
+    if (record->kind != WEIR_LEDGER_START && record->kind != WEIR_LEDGER_END)
+        return;
+    struct watch *watch = &watches[record->partition];
+    bool starts = record->kind == WEIR_LEDGER_START, others = watch->owner != record->process;
+    if (starts && others) {
+        *count += watch->asked_amidst;
+        *watch = (struct watch){.owner = record->process};
+    }
+    watch->asked_amidst &= others || !starts; /* it stayed */
+    if (starts)
+        watch->running++;
+    else if (!others && watch->running > 0)
+        watch->running--;
+}
+
+/* How often a partition went to another process that its owner was running messages of when it was asked for it. */
+static uint64_t revoked_amidst(struct weir_scene *scene)
+{
+    uint64_t count = 0;
+    struct watch *watches = calloc((size_t)scene->stage.partitions, sizeof *watches);
+    cr_assert_not_null(watches);
+    for (size_t place = 0; place < weir_ledger_count(scene->stage.ledger); place++) {
+        const struct weir_ledger_record *record = weir_ledger_at(scene->stage.ledger, place);
+        if (record)
+            take_record(scene, record, watches, &count);
+    }
+    free(watches);
+    return count;
+}
+
+/* What runs when partitions are asked for has a bounded time to end, which is enough here: so nothing runs twice, and
+ * no run meets one of the next owner. A change of owner takes a few hundred ms; handlers of LONG_MS outlast it. */
+void weir_scenario_revoke(struct weir_scene *scene)
+{
+    weir_scene_set(scene);
+    atomic_store(&scene->settings.long_every, LONG_EVERY);
+    atomic_store(&scene->settings.long_ms, LONG_MS);
+    const char *const *settings =
+        WEIR_SCENE_SETTINGS(scene, "heartbeat.interval.ms", "100", "session.timeout.ms", "6000",
+                            "weir.window.messages.max", "16", /* who leaves finishes what it has pulled */
+                            "partition.assignment.strategy", scene->seed % 2 ? "range" : "cooperative-sticky");
+    weir_scene_produce(scene, scene->size.messages);
+    for (unsigned member = 0; member + 1 < scene->size.members; member++)
+        weir_scene_start(scene, member, settings);
+    WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, weir_scene_finished(scene) > 0);
+    weir_scene_watch(scene, true);
+    unsigned comes = scene->size.members - 1;
+    for (unsigned round = 0; round < scene->size.disturbances; round++) {
+        weir_scene_start(scene, comes, settings);
+        WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, atomic_load(&scene->members[comes].board->in_flight) > 0);
+        weir_scene_sleep(scene, weir_scene_below(scene, 700));
+        weir_scene_leave(scene, comes);
+        weir_scene_sleep(scene, weir_scene_below(scene, 700));
+    }
+    WEIR_SCENE_REQUIRE(scene, weir_scene_finished(scene) < scene->stage.produced, "vacuous: the work ran out");
+    weir_scene_finish(scene, 90000);
+    uint64_t amidst = revoked_amidst(scene);
+    fprintf(stderr, "%" PRIu64 " partitions changed hands in the middle of a run\n", amidst);
+    weir_scene_judge(scene);
+    WEIR_SCENE_REQUIRE(scene, amidst >= scene->size.disturbances,
+                       "vacuous: %" PRIu64 " partitions changed hands in the middle of a run", amidst);
+    /* A revoke waits for its commit for 5 s: a broker that took longer is another matter. */
+    WEIR_SCENE_REQUIRE(scene, scene->result->duplicates == 0 || scene->result->longest_stall_ms >= 5000,
+                       "%" PRIu64 " messages ran twice", scene->result->duplicates);
 }

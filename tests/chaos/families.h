@@ -11,6 +11,7 @@ void weir_scenario_churn(struct weir_scene *scene);
 void weir_scenario_stuck(struct weir_scene *scene);
 void weir_scenario_zombie(struct weir_scene *scene);
 void weir_scenario_flap(struct weir_scene *scene);
+void weir_scenario_revoke(struct weir_scene *scene);
 
 /* brokers.c */
 void weir_scenario_broker(struct weir_scene *scene);

@@ -298,7 +298,7 @@ static void take_commits(struct judge *judge, uint64_t now_ns)
 /* Somebody begins with this partition: what may come again now? */
 static void bound_duplicates(struct judge *judge, const struct lane *lane)
 {
-    for (size_t index = 0; index < lane->count; index++) {
+    for (size_t index = place_of(lane, lane->floor); index < lane->count; index++) { /* below it all is told */
         const struct message *message = &lane->messages[index];
         if ((is_finished(message) || message->running > 0) && !is_told(lane, message->offset))
             judge->result->duplicates_bound++;
@@ -382,6 +382,8 @@ static void take_event(struct judge *judge, const struct weir_ledger_record *eve
     case WEIR_EVENT_BROKER:
         judge->result->disturbances++;
         judge->broker_away = true;
+        break;
+    case WEIR_EVENT_REVOKE: /* for scenarios to look at */
         break;
     case WEIR_EVENT_OTHER:
         judge->result->disturbances++;

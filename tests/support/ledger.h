@@ -46,6 +46,7 @@ enum weir_ledger_event {
     WEIR_EVENT_CONTINUE, /* about to be sent SIGCONT */
     WEIR_EVENT_LEAVE,    /* about to be sent SIGTERM */
     WEIR_EVENT_LOST,     /* it was told that its partitions were taken away */
+    WEIR_EVENT_REVOKE,   /* it was asked to give partitions back */
     WEIR_EVENT_BROKER,   /* a broker was killed, stopped or continued */
     WEIR_EVENT_OTHER,    /* another disturbance: an offset moved, a topic made anew */
     WEIR_EVENT_WATCH,    /* from here on progress is expected while there is work */

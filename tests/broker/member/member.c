@@ -118,7 +118,8 @@ static void *share(int descriptor)
     return memory;
 }
 
-/* The log, to standard error; a loss of partitions to the ledger too, for what runs on then may meet the next owner. */
+/* The log, to standard error; a loss of partitions to the ledger too, for what runs on then may meet the next owner,
+ * and a revocation, so that a test can tell what ran as it came. */
 static void write_log(void *user, enum weir_log_level level, const char *text, const struct weir_log_field *fields,
                       size_t field_count)
 {
@@ -129,6 +130,8 @@ static void write_log(void *user, enum weir_log_level level, const char *text, c
     fprintf(stderr, "%s\n", line);
     if (subject.ledger && strncmp(text, "lost ", 5) == 0)
         weir_ledger_event(subject.ledger, WEIR_EVENT_LOST, (uint32_t)getpid());
+    if (subject.ledger && strncmp(text, "revoking ", 9) == 0)
+        weir_ledger_event(subject.ledger, WEIR_EVENT_REVOKE, (uint32_t)getpid());
 }
 
 static void open_ledger(int descriptor)
