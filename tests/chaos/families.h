@@ -31,6 +31,9 @@ void weir_scenario_mirrored(struct weir_scene *scene);
 void weir_scenario_recreated(struct weir_scene *scene);
 void weir_scenario_grown(struct weir_scene *scene);
 
+/* many.c */
+void weir_scenario_many(struct weir_scene *scene);
+
 /* mirror.c */
 void weir_scenario_mirrored_cluster(struct weir_scene *scene);
 

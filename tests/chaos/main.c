@@ -164,6 +164,9 @@ static void print_line(const struct line *line)
            line->scenario->name, line->seed, sum->runs, sum->messages, sum->disturbances, sum->lost, sum->out_of_order,
            sum->overlaps, sum->overlaps_involuntary, sum->duplicates, sum->duplicates_bound, sum->stragglers,
            sum->longest_stall_ms, sum->recovery_ms, sum->close_ms, sum->ok ? "true" : "false");
+    if (sum->resident_bytes_bound > 0)
+        printf(",\"resident_bytes\":%" PRIu64 ",\"resident_bytes_bound\":%" PRIu64, sum->resident_bytes_max,
+               sum->resident_bytes_bound);
     if (!sum->ok) {
         printf(",\"why\":\"");
         print_text(sum->text);

@@ -48,6 +48,10 @@ void weir_scene_start(struct weir_scene *scene, unsigned member, const char *con
     atomic_store(&board->hold_below, atomic_load(&wanted->hold_below));
     atomic_store(&board->long_every, atomic_load(&wanted->long_every));
     atomic_store(&board->long_ms, atomic_load(&wanted->long_ms));
+    atomic_store(&board->late_every, atomic_load(&wanted->late_every));
+    atomic_store(&board->late_ms, atomic_load(&wanted->late_ms));
+    atomic_store(&board->late_held, atomic_load(&wanted->late_held));
+    atomic_store(&board->rest_held, atomic_load(&wanted->rest_held));
     atomic_store(&board->dead_every, atomic_load(&wanted->dead_every));
     atomic_store(&board->poison_every, atomic_load(&wanted->poison_every));
     atomic_store(&board->seed, atomic_load(&wanted->seed));

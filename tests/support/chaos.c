@@ -105,6 +105,8 @@ void weir_chaos_add(struct weir_chaos_result *sum, const struct weir_chaos_resul
     at_most(&sum->longest_stall_ms, one->longest_stall_ms);
     at_most(&sum->recovery_ms, one->recovery_ms);
     at_most(&sum->close_ms, one->close_ms);
+    at_most(&sum->resident_bytes_max, one->resident_bytes_max);
+    at_most(&sum->resident_bytes_bound, one->resident_bytes_bound);
     if (!one->ok)
         weir_chaos_blame(sum, "%s", one->text);
 }

@@ -62,6 +62,7 @@ struct weir_chaos_result {
     uint64_t stragglers;
     uint64_t moved_back; /* commits of members that lowered a floor; for scenarios that allow none */
     uint64_t longest_stall_ms, recovery_ms, close_ms;
+    uint64_t resident_bytes_max, resident_bytes_bound; /* of a member; 0: not looked at. The scenario's to fill in */
     bool ok;
     char text[512]; /* the first thing that is wrong */
 };

@@ -16,14 +16,18 @@ static _Noreturn void broken(const char *what, const struct weir_error *error)
 
 /* ---- the handler ---- */
 
-static void end(struct weir_subject *subject, const struct weir_message *message, enum weir_outcome outcome)
+struct weir_ledger_record weir_subject_end_of(const struct weir_message *message, enum weir_outcome outcome)
 {
-    if (subject->ledger) {
-        struct weir_ledger_record record = weir_ledger_of(WEIR_LEDGER_END, message);
-        record.outcome = (uint16_t)outcome;
-        record.note = message->epoch;
-        weir_ledger_write(subject->ledger, &record);
-    }
+    struct weir_ledger_record record = weir_ledger_of(WEIR_LEDGER_END, message);
+    record.outcome = (uint16_t)outcome;
+    record.note = message->epoch;
+    return record;
+}
+
+static void end(struct weir_subject *subject, const struct weir_ledger_record *record)
+{
+    if (subject->ledger)
+        weir_ledger_write(subject->ledger, record);
     atomic_fetch_add_explicit(&subject->ended, 1, memory_order_release);
 }
 
@@ -34,15 +38,24 @@ static enum weir_outcome handle(struct weir_message *message, void *user)
     if (subject->ledger)
         weir_ledger_start(subject->ledger, message, message->epoch);
     enum weir_outcome outcome = subject->rule ? subject->rule(subject, message) : WEIR_ACK;
-    if (outcome != WEIR_LATER)
-        end(subject, message, outcome);
+    if (outcome != WEIR_LATER) {
+        struct weir_ledger_record record = weir_subject_end_of(message, outcome);
+        end(subject, &record);
+    }
     return outcome;
 }
 
 int weir_subject_finish(struct weir_subject *subject, struct weir_later later, enum weir_outcome outcome)
 {
-    end(subject, later.message, outcome);
-    return weir_later_finish(later, outcome);
+    struct weir_ledger_record record = weir_subject_end_of(later.message, outcome);
+    return weir_subject_finish_known(subject, later, &record);
+}
+
+int weir_subject_finish_known(struct weir_subject *subject, struct weir_later later,
+                              const struct weir_ledger_record *record)
+{
+    end(subject, record);
+    return weir_later_finish(later, (enum weir_outcome)record->outcome);
 }
 
 /* ---- life ---- */

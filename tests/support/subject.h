@@ -50,6 +50,11 @@ struct weir_partition_stats weir_subject_partition(const struct weir_subject *su
 /** Write END and finish a handle. What weir_later_finish returns. Thread: any. */
 int weir_subject_finish(struct weir_subject *subject, struct weir_later later, enum weir_outcome outcome);
 
+/** The same for who may be late: `end`, made while the message was sure to be there, says what to write. */
+struct weir_ledger_record weir_subject_end_of(const struct weir_message *message, enum weir_outcome outcome);
+int weir_subject_finish_known(struct weir_subject *subject, struct weir_later later,
+                              const struct weir_ledger_record *end);
+
 /** Does consumed = acked + skipped + dead-lettered + handed back hold, as it must after a close? */
 bool weir_subject_adds_up(const struct weir_subject *subject);
 

@@ -1,5 +1,6 @@
 /* See member.h. Thread: main; handlers on workers, the statistics on the control thread. */
 #include "tests/broker/member/member.h"
+#include "tests/broker/member/late.h"
 #include "tests/support/subject.h"
 #include "tests/support/wait.h"
 #include <signal.h>
@@ -49,6 +50,13 @@ static void count(_Atomic uint8_t *mark)
     atomic_store_explicit(mark, value < UINT8_MAX ? value + 1 : value, memory_order_relaxed);
 }
 
+static bool is_late(const struct weir_message *message)
+{
+    uint64_t every = atomic_load_explicit(&board->late_every, memory_order_relaxed);
+    return every > 0 &&
+           weir_member_is_late(every, weir_ledger_key_hash(weir_message_key(message), weir_message_key_size(message)));
+}
+
 static enum weir_outcome work(struct weir_subject *unused, struct weir_message *message)
 {
     struct weir_member_mark *mark = marks ? mark_of(message) : NULL;
@@ -73,6 +81,10 @@ static enum weir_outcome work(struct weir_subject *unused, struct weir_message *
     if (weir_member_fails(weir_message_partition(message), weir_message_offset(message), weir_message_attempt(message),
                           atomic_load_explicit(&board->fails_percent, memory_order_relaxed)))
         return weir_retry(message, "fails at first");
+    if (is_late(message))
+        return weir_late_take(message, WEIR_LATE_SLOW);
+    if (atomic_load_explicit(&board->rest_held, memory_order_relaxed))
+        return weir_late_take(message, WEIR_LATE_REST);
     if (mark)
         count(&mark->finishes);
     atomic_fetch_add_explicit(&board->finished, 1, memory_order_relaxed);
@@ -205,8 +217,10 @@ int main(int argc, char **argv)
     const char *log = getenv("WEIR_TEST_MEMBER_LOG");
     weir_log_set(write_log, NULL, log && strcmp(log, "debug") == 0 ? WEIR_LOG_DEBUG : WEIR_LOG_INFO);
     weir_subject_create(&subject, settings);
+    weir_late_start(&subject, board);
     atomic_store_explicit(&board->started, 1, memory_order_release);
     subject.closed_code = weir_consumer_run(subject.consumer, &subject.closed_error);
+    weir_late_stop();
     report();
     weir_subject_destroy(&subject);
     weir_ledger_close(subject.ledger);

@@ -25,6 +25,10 @@ struct weir_member_board {
     _Atomic int64_t hold_below;     /* messages below this offset are put off for a day */
     _Atomic uint64_t long_every;    /* one in so many messages takes long_ms; 0: none */
     _Atomic uint64_t long_ms;
+    _Atomic uint64_t late_every;   /* one key in so many is slow: a message of it is finished by WEIR_LATER; 0: none */
+    _Atomic uint64_t late_ms;      /* so long after its run has begun, */
+    _Atomic uint64_t late_held;    /* and not before this is 0 */
+    _Atomic uint64_t rest_held;    /* 1: the other keys are held the same way */
     _Atomic uint64_t dead_every;   /* one in so many dies at its first run; 0: none */
     _Atomic uint64_t poison_every; /* one in so many fails at every run; 0: none */
     _Atomic uint64_t crash_every;  /* one in so many ends the process by abort() at every run; 0: none */
@@ -69,6 +73,12 @@ static inline bool weir_member_is_one_in(uint64_t every, int32_t partition, int6
     mixed ^= mixed >> 29;
     mixed *= 0x94d049bb133111ebu;
     return every > 0 && (mixed >> 20) % every == 0;
+}
+
+/* Is this key, by weir_ledger_key_hash(), one of those that are slow? */
+static inline bool weir_member_is_late(uint64_t every, uint64_t key_hash)
+{
+    return every > 0 && (key_hash >> 7) % every == 0;
 }
 
 /* Does this run fail? Of `percent` of the messages, chosen by their coordinates, the first run does, of a third of
