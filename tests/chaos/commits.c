@@ -5,8 +5,12 @@
  * Format (Kafka's OffsetCommitKey 0 and 1, OffsetCommitValue 0 to 4; big endian)
  *   key    int16 version, string group, string topic, int32 partition
  *   value  int16 version, int64 offset, [3 and 4: int32 leader epoch,] string metadata, int64 commit time, ...
- * A string is int16 length and bytes; in the flexible version 4 a varint of length + 1. Version 2 of the key is
- * another record (group metadata). A null value removes the commit.
+ * A string is int16 length and bytes; in the flexible version 4 a varint of length + 1. A null value removes the
+ * commit.
+ *
+ * Version 2 of the key is another record, of the group itself (GroupMetadataKey and GroupMetadataValue)
+ *   key    int16 version, string group
+ *   value  int16 version, string protocol type, int32 generation, ...
  */
 #include "tests/chaos/scenario.h"
 #include <stdlib.h>
@@ -130,4 +134,35 @@ void weir_scene_history(const char *group, uint64_t strangers_before_ms, struct 
                               .ahead_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC),
                               .strangers_before_ns = strangers_before_ms * 1000000};
     weir_broker_read("__consumer_offsets", visit, &reading);
+}
+
+struct search {
+    const char *group;
+    uint64_t generation;
+};
+
+static void look_for_group(void *user, rd_kafka_message_t *record)
+{
+    struct search *search = user;
+    struct cursor key = {record->key, (const unsigned char *)record->key + record->key_len, false};
+    struct cursor value = {record->payload, (const unsigned char *)record->payload + record->len, false};
+    if (!record->key || !record->payload || number(&key, 2) != 2)
+        return;
+    char *group = text(&key, false);
+    if (!key.bad && strcmp(group, search->group) == 0) {
+        uint64_t version = number(&value, 2);
+        free(text(&value, version >= 4));
+        uint64_t generation = number(&value, 4);
+        cr_assert(version <= 4 && !value.bad, "a group's record of version %d that cannot be read", (int)version);
+        if ((int32_t)generation >= 0 && generation > search->generation)
+            search->generation = generation;
+    }
+    free(group);
+}
+
+uint64_t weir_scene_generation(const char *group)
+{
+    struct search search = {.group = group};
+    weir_broker_read("__consumer_offsets", look_for_group, &search);
+    return search.generation;
 }

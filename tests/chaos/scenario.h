@@ -131,6 +131,8 @@ void weir_scene_judge(struct weir_scene *scene);
 /** The history of a group's commits, from the broker's own topic. Strangers' are those with metadata that is no map,
  *  those before a time, and removals. */
 void weir_scene_history(const char *group, uint64_t strangers_before_ms, struct weir_chaos_history *history);
+/** How many rebalances a group has been through, by the broker's record of it: its generation. */
+uint64_t weir_scene_generation(const char *group);
 /** What strangers write as metadata. */
 #define WEIR_SCENE_STRANGER "by the harness"
 
