@@ -190,14 +190,18 @@ static bool topic_has(rd_kafka_t *kafka, const char *topic, int partitions)
     return has;
 }
 
-void weir_broker_topic_create(const char *topic, int partitions, const char *const *config)
+static rd_kafka_NewTopic_t *new_topic(const char *topic, int partitions)
 {
     char text[256];
-    struct admin admin = admin_open(RD_KAFKA_ADMIN_OP_CREATETOPICS);
     rd_kafka_NewTopic_t *request = rd_kafka_NewTopic_new(topic, partitions, -1, text, sizeof text);
     cr_assert_not_null(request, "%s", text);
-    for (; config && config[0]; config += 2)
-        rd_kafka_NewTopic_set_config(request, config[0], config[1]);
+    return request;
+}
+
+/* Ownership: takes the request. */
+static void create(rd_kafka_NewTopic_t *request, const char *topic, int partitions)
+{
+    struct admin admin = admin_open(RD_KAFKA_ADMIN_OP_CREATETOPICS);
     rd_kafka_CreateTopics(admin.kafka, &request, 1, admin.options, admin.queue);
     size_t count;
     const rd_kafka_topic_result_t **results =
@@ -206,6 +210,24 @@ void weir_broker_topic_create(const char *topic, int partitions, const char *con
     rd_kafka_NewTopic_destroy(request);
     WEIR_BROKER_UNTIL(topic_has(admin.kafka, topic, partitions));
     admin_close(&admin);
+}
+
+void weir_broker_topic_create(const char *topic, int partitions, const char *const *config)
+{
+    rd_kafka_NewTopic_t *request = new_topic(topic, partitions);
+    for (; config && config[0]; config += 2)
+        rd_kafka_NewTopic_set_config(request, config[0], config[1]);
+    create(request, topic, partitions);
+}
+
+void weir_broker_topic_place(const char *topic, int partitions, int32_t broker)
+{
+    char text[256];
+    rd_kafka_NewTopic_t *request = new_topic(topic, partitions);
+    for (int32_t partition = 0; partition < partitions; partition++)
+        cr_assert_eq(rd_kafka_NewTopic_set_replica_assignment(request, partition, &broker, 1, text, sizeof text),
+                     RD_KAFKA_RESP_ERR_NO_ERROR, "%s", text);
+    create(request, topic, partitions);
 }
 
 void weir_broker_topic_grow(const char *topic, int partitions)

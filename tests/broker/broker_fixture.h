@@ -45,6 +45,8 @@ struct weir_broker_name weir_broker_name(const char *stem);
 
 /** config: name, value, name, value, ..., NULL; or NULL for none. Returns when the topic can be written. */
 void weir_broker_topic_create(const char *topic, int partitions, const char *const *config);
+/** The same with all partitions on one broker and no other. */
+void weir_broker_topic_place(const char *topic, int partitions, int32_t broker);
 void weir_broker_topic_grow(const char *topic, int partitions);
 void weir_broker_topic_delete(const char *topic);
 /** Delete the records below an offset: what the log's retention does. */

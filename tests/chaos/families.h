@@ -22,6 +22,7 @@ void weir_scenario_static_cooperative(struct weir_scene *scene);
 void weir_scenario_static_eager(struct weir_scene *scene);
 void weir_scenario_slow(struct weir_scene *scene);
 void weir_scenario_closing(struct weir_scene *scene);
+void weir_scenario_protocol(struct weir_scene *scene);
 
 /* offsets.c */
 void weir_scenario_offsets_earliest(struct weir_scene *scene);
@@ -39,6 +40,7 @@ void weir_scenario_mirrored_cluster(struct weir_scene *scene);
 
 /* letters.c */
 void weir_scenario_letters(struct weir_scene *scene);
+void weir_scenario_letters_slow(struct weir_scene *scene);
 void weir_scenario_poison(struct weir_scene *scene);
 
 #endif

@@ -146,3 +146,82 @@ void weir_scenario_closing(struct weir_scene *scene)
     WEIR_SCENE_REQUIRE(scene, scene->result->duplicates == 0 || scene->result->longest_stall_ms >= 5000,
                        "%" PRIu64 " messages ran twice", scene->result->duplicates);
 }
+
+/* ---- the group protocol of the broker ---- */
+
+/* Time-outs are the broker's to say, and the assignor is its own: clients refuse such properties. */
+#define PROTOCOL_SETTINGS(scene)                       \
+    ((const char *const[]){"bootstrap.servers",        \
+                           weir_broker_bootstrap(),    \
+                           "group.id",                 \
+                           (scene)->stage.group.text,  \
+                           "weir.topics",              \
+                           (scene)->stage.topic.text,  \
+                           "auto.offset.reset",        \
+                           "earliest",                 \
+                           "weir.workers",             \
+                           "4",                        \
+                           "weir.commit.interval.ms",  \
+                           "200",                      \
+                           "weir.stats.interval.ms",   \
+                           "50",                       \
+                           "weir.window.messages.max", \
+                           "64",                       \
+                           "weir.dlq.topic",           \
+                           (scene)->letters,           \
+                           "reconnect.backoff.max.ms", \
+                           "1000",                     \
+                           "group.protocol",           \
+                           "consumer",                 \
+                           NULL})
+
+static uint64_t owned_by_others(const struct weir_scene *scene, unsigned member)
+{
+    uint64_t count = 0;
+    for (unsigned other = 0; other < scene->size.members; other++)
+        count += other != member ? atomic_load(&scene->members[other].board->partitions) : 0;
+    return count;
+}
+
+/* Killed, told to go, or stopped until the others have all that it had. */
+static void disturb_member(struct weir_scene *scene, unsigned round, unsigned member)
+{
+    uint64_t all = (uint64_t)scene->stage.partitions;
+    if (round % 3 == 2) {
+        weir_scene_stop(scene, member);
+        WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, owned_by_others(scene, member) == all);
+        weir_scene_sleep(scene, weir_scene_below(scene, 1000));
+        weir_scene_continue(scene, member);
+    } else {
+        if (round % 3 == 0)
+            weir_scene_kill(scene, member);
+        else
+            weir_scene_leave(scene, member);
+        weir_scene_sleep(scene, weir_scene_below(scene, 2000));
+        weir_scene_start(scene, member, PROTOCOL_SETTINGS(scene));
+    }
+    WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, owned_by_others(scene, member) < all);
+}
+
+void weir_scenario_protocol(struct weir_scene *scene)
+{
+    weir_broker_start("--set group.consumer.min.heartbeat.interval.ms=100 "
+                      "--set group.consumer.heartbeat.interval.ms=200 "
+                      "--set group.consumer.min.session.timeout.ms=2000 "
+                      "--set group.consumer.session.timeout.ms=3000");
+    weir_scene_set(scene);
+    atomic_store(&scene->settings.fails_percent, 2);
+    uint64_t part = scene->size.messages / (scene->size.disturbances + 1);
+    weir_scene_produce(scene, scene->size.messages - scene->size.disturbances * part);
+    for (unsigned member = 0; member < scene->size.members; member++)
+        weir_scene_start(scene, member, PROTOCOL_SETTINGS(scene));
+    for (unsigned member = 0; member < scene->size.members; member++)
+        WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, done_by(scene, member) > 0);
+    weir_scene_watch(scene, true);
+    for (unsigned round = 0; round < scene->size.disturbances; round++) {
+        weir_scene_produce(scene, part);
+        disturb_member(scene, round, (unsigned)weir_scene_below(scene, scene->size.members));
+    }
+    weir_scene_finish(scene, 90000);
+    weir_scene_judge(scene);
+}

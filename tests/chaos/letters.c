@@ -1,6 +1,6 @@
 /*
- * Messages that fail: a dead letter topic that is not there, or takes nothing of their size; poison that is retried for
- * ever beside messages that are well.
+ * Messages that fail: a dead letter topic that is not there, takes nothing of their size, or whose broker stands still;
+ * poison that is retried for ever beside messages that are well.
  */
 #include "tests/chaos/families.h"
 #include <inttypes.h>
@@ -42,6 +42,60 @@ void weir_scenario_letters(struct weir_scene *scene)
     snprintf(command, sizeof command, "config topic %s max.message.bytes=1000000", scene->letters);
     weir_broker_control(command);
     weir_scene_watch(scene, true);
+    weir_scene_finish(scene, 60000);
+    weir_scene_judge(scene);
+}
+
+/* ---- a broker of dead letters that stands still ---- */
+
+enum { DEAD_EVERY = 20, LETTERS_BROKER = 2, FAILOVER_MS = 4000 };
+
+/* Messages that do not die, of what was produced. */
+static uint64_t count_healthy(const struct weir_scene *scene)
+{
+    uint64_t count = 0;
+    for (size_t place = 0; place < weir_ledger_count(scene->stage.ledger); place++) {
+        const struct weir_ledger_record *record = weir_ledger_at(scene->stage.ledger, place);
+        count += record && record->kind == WEIR_LEDGER_EMIT &&
+                 !weir_member_is_one_in(DEAD_EVERY, record->partition, record->offset, scene->seed + 2);
+    }
+    return count;
+}
+
+/* All that does not die finishes while no letter can go out; then the letters do. */
+static void work_without_letters(struct weir_scene *scene, uint64_t count)
+{
+    weir_scene_broker(scene, "pause 2");
+    weir_scene_sleep(scene, FAILOVER_MS); /* what else that broker led gets other leaders */
+    weir_scene_produce(scene, count);
+    uint64_t healthy = count_healthy(scene);
+    WEIR_SCENE_REQUIRE(scene, scene->stage.produced - healthy > scene->stage.produced / DEAD_EVERY / 2,
+                       "vacuous: %" PRIu64 " of %" PRIu64 " die", scene->stage.produced - healthy,
+                       scene->stage.produced);
+    WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, weir_ledger_count_finished(scene->stage.ledger) >= healthy);
+    weir_scene_sleep(scene, 1000);
+    WEIR_SCENE_REQUIRE(scene, weir_stage_committed(&scene->stage) < (int64_t)scene->stage.produced,
+                       "all was committed without a letter");
+    weir_scene_broker_back(scene, "resume 2");
+    WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, weir_scene_is_done(scene));
+}
+
+/* Three brokers, of which one has the dead letter topic alone. A key for each message: nobody waits behind a letter. */
+void weir_scenario_letters_slow(struct weir_scene *scene)
+{
+    weir_broker_start("--brokers 3 --set auto.create.topics.enable=false");
+    weir_scene_set(scene);
+    weir_broker_topic_delete(scene->letters);
+    weir_broker_topic_place(scene->letters, 1, LETTERS_BROKER);
+    atomic_store(&scene->settings.dead_every, DEAD_EVERY);
+    uint64_t part = scene->size.messages / (scene->size.disturbances + 1);
+    weir_scene_produce(scene, scene->size.messages - scene->size.disturbances * part);
+    start_all(scene, WEIR_SCENE_SETTINGS(scene, "weir.dlq.budget.burst", "0", "weir.held.policy", "wait",
+                                         "weir.window.messages.max", "1024", "session.timeout.ms", "6000",
+                                         "topic.metadata.refresh.interval.ms", "2000"));
+    WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, weir_scene_is_done(scene));
+    for (unsigned round = 0; round < scene->size.disturbances; round++)
+        work_without_letters(scene, part);
     weir_scene_finish(scene, 60000);
     weir_scene_judge(scene);
 }

@@ -238,7 +238,8 @@ static size_t choose(const struct options *options, struct line *lines)
 {
     size_t count = 0;
     for (const struct weir_scenario *scenario = weir_scenarios; scenario->name; scenario++) {
-        bool has_form = options->minutes > 0 || scenario->small.seconds > 0;
+        bool has_form = (options->minutes > 0 || scenario->small.seconds > 0) &&
+                        rd_kafka_version() >= scenario->library_version_min;
         if (count < SCENARIOS_MAX && has_form && is_wanted(options, scenario->name))
             lines[count++] = (struct line){.scenario = scenario, .sum.ok = true, .seed = options->seed};
     }
@@ -297,7 +298,7 @@ int main(int argc, char **argv)
     size_t count = choose(&options, lines);
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (count == 0 || shared == MAP_FAILED) {
-        fprintf(stderr, "test-chaos: no such scenario; --list names them\n");
+        fprintf(stderr, "test-chaos: no such scenario in this form and with this librdkafka; --list names all\n");
         return 2;
     }
     run_all(lines, count, &options);

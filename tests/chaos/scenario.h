@@ -39,6 +39,7 @@ struct weir_scenario {
     const char *what; /* a phrase for the table */
     struct weir_scenario_size small, large;
     void (*run)(struct weir_scene *scene);
+    int library_version_min; /* of librdkafka; with an older one there is no such scenario */
 };
 
 /* Ordered by importance; ends with one without a name. */

@@ -42,10 +42,14 @@ const struct weir_scenario weir_scenarios[] = {
      {2, 4, 16000, 800, 1000, 3, 10}, {4, 8, 120000, 8000, 1000, 12, 40}, weir_scenario_grown},
     {"letters", "the dead letter topic is missing, then takes only small messages",
      {2, 8, 8000, 2000, 1000, 2, 20}, {4, 24, 60000, 10000, 1000, 2, 40}, weir_scenario_letters},
+    {"letters-slow", "the broker of the dead letter topic stands still while there is work",
+     {2, 8, 12000, 12000, 1000, 2, 50}, {4, 24, 84000, 84000, 1000, 6, 150}, weir_scenario_letters_slow},
     {"poison", "1 % of poison retried for ever beside what is well, at 0.9 of its pace",
      {0}, {2, 8, 60000, 20000, 2000, 1, 60}, weir_scenario_poison},
     {"closing", "members are told to go in the middle of their work",
      {4, 12, 30000, 1500, 4000, 6, 10}, {6, 24, 150000, 5000, 4000, 30, 60}, weir_scenario_closing},
+    {"protocol", "members killed, stopped, told to go, by the broker's group protocol (librdkafka 2.12 and later)",
+     {3, 12, 20000, 1000, 4000, 6, 30}, {4, 24, 200000, 10000, 4000, 30, 150}, weir_scenario_protocol, 0x020c00ff},
     {0},
 };
 /* clang-format on */
