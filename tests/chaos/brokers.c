@@ -14,12 +14,15 @@ static void start_all(struct weir_scene *scene, const char *const *settings)
     WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, weir_scene_finished(scene) > scene->stage.produced / 20);
 }
 
-/* What was fetched ahead may carry the members over a broker's absence: some more afterwards. */
+/* What was fetched ahead may carry the members over a broker's absence: some more afterwards. And until a commit has
+ * told of something, or each disturbance would have all before it come again. */
 static void work_on(struct weir_scene *scene, uint64_t count)
 {
+    int64_t committed = weir_stage_committed(&scene->stage);
     weir_scene_produce(scene, count);
     uint64_t finished = weir_scene_finished(scene);
     WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, weir_scene_finished(scene) > finished);
+    WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, weir_stage_committed(&scene->stage) > committed);
 }
 
 static void stand_still(struct weir_scene *scene, const char *broker, uint64_t duration_ms)

@@ -103,13 +103,13 @@ static void fill(struct weir_scene *scene, const char *const *settings)
     struct weir_member_board *board = scene->members[0].board;
     atomic_store(&scene->settings.rest_held, 1);
     start(scene, settings);
-    WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, atomic_load(&board->pause) & WEIR_PAUSE_WINDOW);
+    uint64_t half = MEMORY_MAX_BYTES / 2 / VALUE_BYTES; /* or nothing would have been put to the test */
+    WEIR_SCENE_UNTIL(scene, 2 * WEIR_BROKER_WAIT_MS, atomic_load(&board->in_flight) > half);
     settle(scene, &board->in_flight);
-    uint64_t in_flight = atomic_load(&board->in_flight), half = MEMORY_MAX_BYTES / 2 / VALUE_BYTES;
+    uint64_t in_flight = atomic_load(&board->in_flight);
     fprintf(stderr, "%" PRIu64 " messages in flight\n", in_flight);
+    WEIR_SCENE_REQUIRE(scene, atomic_load(&board->pause) & WEIR_PAUSE_WINDOW, "vacuous: no window is full");
     WEIR_SCENE_REQUIRE(scene, in_flight < scene->stage.produced / 10 * 9, "vacuous: all messages fit into memory");
-    WEIR_SCENE_REQUIRE(scene, in_flight > half, "vacuous: %" PRIu64 " messages are not half of the memory allowed",
-                       in_flight);
     atomic_store(&scene->settings.rest_held, 0);
     atomic_store(&board->rest_held, 0);
 }
