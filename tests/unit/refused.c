@@ -148,10 +148,10 @@ Test(refused, a_crash_journal_that_gets_no_file_lock_room_or_mapping_is_an_error
 
 static bool create_refused(const struct refusal *refusal)
 {
-    weir_system_destroy(weir_system_create(1, weir_seam_system(), &error)); /* libuv opens a pipe for good */
+    weir_system_destroy(weir_system_create(1, 0, weir_seam_system(), &error)); /* libuv opens a pipe for good */
     unsigned before = descriptors();
     refuse(refusal);
-    REQUIRE(!weir_system_create(2, weir_seam_system(), &error));
+    REQUIRE(!weir_system_create(2, 0, weir_seam_system(), &error));
     REQUIRE(error.code == WEIR_SYSTEM && strstr(error.text, refusal->words) && strstr(error.text, "ulimit -n"));
     REQUIRE(descriptors() <= before + 1); /* libuv 1.44 itself loses the one of a loop that it fails to open */
     return true;
@@ -185,7 +185,7 @@ static bool start_some_threads(const struct refusal *refusal)
     char words[64];
     pthread_attr_t attributes;
     struct rlimit limit;
-    struct weir_system *system = weir_system_create(2, weir_seam_system(), &error);
+    struct weir_system *system = weir_system_create(2, 0, weir_seam_system(), &error);
     REQUIRE(system && pthread_attr_init(&attributes) == 0 && getrlimit(RLIMIT_AS, &limit) == 0);
     REQUIRE(pthread_attr_setstacksize(&attributes, stack_size) == 0 && pthread_setattr_default_np(&attributes) == 0);
     uint64_t mapped = mapped_bytes();
