@@ -22,7 +22,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list lists[WEIR_LATE_KINDS]; /* under lock; by due_ms, which is the order of arrival */
 static struct weir_subject *subject;
 static struct weir_member_board *board;
-static pthread_t thread;
+static pthread_t thread; /* under lock, as is: */
+static bool runs;
 static _Atomic bool stops;
 
 static uint64_t now_ms(void)
@@ -63,13 +64,19 @@ static void *finish_all(void *unused)
     return NULL;
 }
 
-void weir_late_start(struct weir_subject *of, struct weir_member_board *shared)
+void weir_late_init(struct weir_subject *of, struct weir_member_board *shared)
 {
     subject = of;
     board = shared;
     for (enum weir_late_kind kind = 0; kind < WEIR_LATE_KINDS; kind++)
         lists[kind].last = &lists[kind].first;
-    if (pthread_create(&thread, NULL, finish_all, NULL) != 0) {
+}
+
+/* With the first message: most members have none that are late. */
+static void start(void)
+{
+    runs = runs || pthread_create(&thread, NULL, finish_all, NULL) == 0;
+    if (!runs) {
         fprintf(stderr, "no thread for what is finished later\n");
         exit(2);
     }
@@ -83,6 +90,7 @@ enum weir_outcome weir_late_take(struct weir_message *message, enum weir_late_ki
     uint64_t delay_ms = kind == WEIR_LATE_SLOW ? atomic_load_explicit(&board->late_ms, memory_order_relaxed) : 0;
     *late = (struct late){.handle = weir_message_later(message), .end = weir_subject_end_of(message, WEIR_ACK)};
     pthread_mutex_lock(&lock);
+    start();
     late->due_ms = now_ms() + delay_ms;
     *lists[kind].last = late;
     lists[kind].last = &late->next;
@@ -93,5 +101,9 @@ enum weir_outcome weir_late_take(struct weir_message *message, enum weir_late_ki
 void weir_late_stop(void)
 {
     atomic_store_explicit(&stops, true, memory_order_relaxed);
-    pthread_join(thread, NULL);
+    pthread_mutex_lock(&lock);
+    bool joins = runs;
+    pthread_mutex_unlock(&lock); /* the thread takes it */
+    if (joins)
+        pthread_join(thread, NULL);
 }

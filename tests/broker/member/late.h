@@ -14,8 +14,8 @@
 /* Slow ones take late_ms and obey late_held; the rest obey rest_held. */
 enum weir_late_kind { WEIR_LATE_SLOW, WEIR_LATE_REST, WEIR_LATE_KINDS };
 
-/** Begin: a thread. Ends the process where that fails. */
-void weir_late_start(struct weir_subject *subject, struct weir_member_board *board);
+/** Before the first message. The thread begins with that; the process ends where it cannot. */
+void weir_late_init(struct weir_subject *subject, struct weir_member_board *board);
 /** What is to be said of a message instead of finishing it now; what to answer to the consumer. */
 enum weir_outcome weir_late_take(struct weir_message *message, enum weir_late_kind kind);
 /** Finish nothing more; to be called before the consumer goes. */

@@ -217,7 +217,7 @@ int main(int argc, char **argv)
     const char *log = getenv("WEIR_TEST_MEMBER_LOG");
     weir_log_set(write_log, NULL, log && strcmp(log, "debug") == 0 ? WEIR_LOG_DEBUG : WEIR_LOG_INFO);
     weir_subject_create(&subject, settings);
-    weir_late_start(&subject, board);
+    weir_late_init(&subject, board);
     atomic_store_explicit(&board->started, 1, memory_order_release);
     subject.closed_code = weir_consumer_run(subject.consumer, &subject.closed_error);
     weir_late_stop();
