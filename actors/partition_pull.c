@@ -125,10 +125,6 @@ static void route(struct weir_partition *partition, const struct weir_record *re
     if (message->offset <= partition->suspect_last)
         weir_partition_suspect(partition, message);
     weir_partition_charge(partition, message);
-    /* Whoever is given it may keep what it points to, so that it cannot be moved later; and for how long nobody knows,
-     * with all that other partitions have in its fetch response. Short of memory: it stays there. */
-    if (atomic_load_explicit(&partition->consumer->gives_out, memory_order_relaxed))
-        weir_partition_copy_out(partition, message);
     weir_tracker_append(&partition->tracker, message);
     struct weir_key *key = find_key(partition, message);
     weir_key_append(key, message);

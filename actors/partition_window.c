@@ -46,7 +46,19 @@ static uint64_t with_slack(uint64_t bytes)
     return bytes + bytes / 4;
 }
 
-void weir_partition_charge(struct weir_partition *partition, struct weir_message *message)
+/* Mean of recent sizes, quick to rise, slow to fall: it bounds how far a batch may overshoot. */
+static void learn_mean(struct weir_partition *partition, uint64_t bytes)
+{
+    uint64_t mean = partition->message_bytes_mean;
+    partition->message_bytes_mean = bytes > mean ? bytes : mean - (mean - bytes) / 16;
+}
+
+static uint64_t copy_charge(const struct weir_message *message)
+{
+    return message->copy->size_bytes + WEIR_MESSAGE_OVERHEAD_BYTES;
+}
+
+static void charge_segment(struct weir_partition *partition, struct weir_message *message)
 {
     struct weir_segment *segment = open_segment(partition);
     uint64_t bytes = with_slack(message->key_size + message->value_size) + WEIR_MESSAGE_OVERHEAD_BYTES;
@@ -54,9 +66,25 @@ void weir_partition_charge(struct weir_partition *partition, struct weir_message
     segment->live++;
     message->segment = segment;
     partition->charged_bytes += bytes;
-    /* Mean of recent sizes, quick to rise, slow to fall: it bounds how far a batch may overshoot. */
-    uint64_t mean = partition->message_bytes_mean;
-    partition->message_bytes_mean = bytes > mean ? bytes : mean - (mean - bytes) / 16;
+    learn_mean(partition, bytes);
+}
+
+static void charge_copy(struct weir_partition *partition, const struct weir_message *message)
+{
+    partition->charged_bytes += copy_charge(message);
+    learn_mean(partition, copy_charge(message));
+}
+
+/* Whoever is given it may keep what it points to, so that it cannot be moved later; and for how long nobody knows, with
+ * all that other partitions have in its fetch response. So where handlers keep messages it is copied out at once. Short
+ * of memory: it stays there. */
+void weir_partition_charge(struct weir_partition *partition, struct weir_message *message)
+{
+    if (atomic_load_explicit(&partition->consumer->gives_out, memory_order_relaxed) &&
+        weir_message_copy_out(message) == 0)
+        charge_copy(partition, message);
+    else
+        charge_segment(partition, message);
 }
 
 static void discharge(struct weir_partition *partition, struct weir_message *message)
@@ -77,17 +105,12 @@ static void discharge(struct weir_partition *partition, struct weir_message *mes
     partition->segments_free = segment;
 }
 
-static uint64_t copy_charge(const struct weir_message *message)
-{
-    return message->copy->size_bytes + WEIR_MESSAGE_OVERHEAD_BYTES;
-}
-
 void weir_partition_copy_out(struct weir_partition *partition, struct weir_message *message)
 {
     if (message->copy || !message->native || weir_message_copy_out(message) != 0)
         return;
     discharge(partition, message);
-    partition->charged_bytes += copy_charge(message);
+    charge_copy(partition, message);
 }
 
 void weir_partition_release(struct weir_partition *partition, struct weir_message *message)
