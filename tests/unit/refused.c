@@ -8,6 +8,7 @@
 #include "actors/journal.h"
 #include "runtime/log.h"
 #include "runtime/system.h"
+#include "runtime/tsan.h"
 #include "tests/support/refuse.h"
 #include "tests/support/test.h"
 #include <errno.h>
@@ -41,6 +42,12 @@ struct refusal {
 };
 
 #define ALWAYS WEIR_TEST_REFUSE_ALWAYS, 0
+
+#ifdef WEIR_TSAN
+#define WITH_TSAN true
+#else
+#define WITH_TSAN false
+#endif
 
 static struct weir_error error;
 
@@ -190,7 +197,8 @@ static bool start_some_threads(const struct refusal *refusal)
     REQUIRE(pthread_attr_setstacksize(&attributes, stack_size) == 0 && pthread_setattr_default_np(&attributes) == 0);
     uint64_t mapped = mapped_bytes();
     const char *preloaded = getenv("LD_PRELOAD");
-    if (mapped == 0 || (preloaded && strstr(preloaded, "vgpreload"))) /* valgrind would be without memory itself */
+    bool is_checked = WITH_TSAN || (preloaded && strstr(preloaded, "vgpreload"));
+    if (mapped == 0 || is_checked) /* a checker needs more memory for a thread than its stack */
         _exit(NOT_SHOWN);
     limit.rlim_cur = mapped + count * stack_size + stack_size / 2;
     REQUIRE(setrlimit(RLIMIT_AS, &limit) == 0);
