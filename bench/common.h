@@ -77,7 +77,14 @@ struct weir_bench_topic {
     uint64_t messages;
     size_t value_size;
     uint64_t keys; /* drawn evenly; 0: each message has a key of its own */
+    double zipf;   /* above 0: key n is drawn as often as 1 / (n + 1) to this power; at most 1,000,000 keys */
 };
+
+/** The number of the key of each message, in their order: the same in every process. */
+struct weir_bench_keys;
+struct weir_bench_keys *weir_bench_keys_create(const struct weir_bench_topic *topic);
+uint64_t weir_bench_keys_of(const struct weir_bench_keys *keys, uint64_t number);
+void weir_bench_keys_destroy(struct weir_bench_keys *keys);
 
 /** Make sure that the topic exists and holds exactly that much; it is produced once and found again. */
 void weir_bench_topic_fill(const char *bootstrap, const struct weir_bench_topic *topic);

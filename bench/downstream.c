@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
-#define LANE_SIZE   16384u /* a power of two */
+#define LANE_SIZE   131072u /* a power of two; pages are taken as they are first used */
 #define TICK_MIN_NS 50000u
 #define TICK_MAX_NS 200000u
 
@@ -117,7 +117,10 @@ struct weir_bench_downstream *weir_bench_downstream_start(uint64_t latency_ns, u
         downstream->lanes = aligned_alloc(64, lanes * sizeof *downstream->lanes);
     if (!downstream || !downstream->lanes)
         weir_bench_die("memory is too short for a downstream of %u lanes", lanes);
-    memset(downstream->lanes, 0, lanes * sizeof *downstream->lanes);
+    for (unsigned i = 0; i < lanes; i++) {
+        atomic_init(&downstream->lanes[i].tail, 0);
+        atomic_init(&downstream->lanes[i].head, 0);
+    }
     downstream->latency_ns = latency_ns;
     downstream->lane_count = lanes;
     downstream->finish = finish;

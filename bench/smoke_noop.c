@@ -5,6 +5,7 @@
  *
  * Thread: main measures.
  */
+#include "bench/peers/raw.h"
 #include "bench/smoke.h"
 
 #define LIMIT_SECONDS 120
@@ -44,5 +45,20 @@ int weir_bench_noop_arm(const struct weir_bench_arm_options *options)
     weir_bench_say("cpu_ns_each", (double)(weir_bench_cpu_ns() - cpu_ns) / (double)handled);
     weir_bench_say("handled", (double)handled);
     weir_bench_consumer_stop(consumer);
+    return 0;
+}
+
+/* The peer of this arm. */
+int weir_bench_raw_arm(const struct weir_bench_arm_options *options)
+{
+    const struct weir_bench_raw raw = {.bootstrap = options->bootstrap,
+                                       .topic = options->topic,
+                                       .partitions = options->partitions,
+                                       .messages = options->messages,
+                                       .settings = weir_bench_fetch_settings};
+    struct weir_bench_raw_result result = weir_bench_raw_loop(&raw);
+    weir_bench_say("rate", (double)result.messages / result.seconds);
+    weir_bench_say("cpu_ns_each", (double)result.cpu_ns / (double)result.handled);
+    weir_bench_say("handled", (double)result.handled);
     return 0;
 }

@@ -4,6 +4,7 @@
  * A message's key is "k" and a number, its value is filler. Partitions are dealt out by key, evenly.
  */
 #include "bench/common.h"
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,55 @@ rd_kafka_conf_t *weir_bench_conf(const char *const (*properties)[2])
             weir_bench_die("%s=%s: %s", (*properties)[0], (*properties)[1], words);
     return conf;
 }
+
+/* ---- keys ---- */
+
+struct weir_bench_keys {
+    const struct weir_bench_topic *topic;
+    double *below; /* Zipf: share of all that has this number or a lower one */
+};
+
+struct weir_bench_keys *weir_bench_keys_create(const struct weir_bench_topic *topic)
+{
+    struct weir_bench_keys *keys = calloc(1, sizeof *keys);
+    if (keys && topic->zipf > 0)
+        keys->below = malloc(topic->keys * sizeof *keys->below);
+    if (!keys || (topic->zipf > 0 && (topic->keys == 0 || topic->keys > 1000000 || !keys->below)))
+        weir_bench_die("Zipf keys: 1..1000000, and memory for them");
+    keys->topic = topic;
+    double sum = 0;
+    for (uint64_t i = 0; keys->below && i < topic->keys; i++)
+        keys->below[i] = sum += pow((double)(i + 1), -topic->zipf);
+    for (uint64_t i = 0; keys->below && i < topic->keys; i++)
+        keys->below[i] /= sum;
+    return keys;
+}
+
+uint64_t weir_bench_keys_of(const struct weir_bench_keys *keys, uint64_t number)
+{
+    uint64_t drawn = weir_bench_mix(1, number), low = 0, high;
+    if (keys->topic->keys == 0)
+        return number;
+    if (!keys->below)
+        return drawn % keys->topic->keys;
+    double share = (double)(drawn >> 11) / 9007199254740992.0; /* 53 bits */
+    for (high = keys->topic->keys - 1; low < high;) {
+        uint64_t middle = (low + high) / 2;
+        if (keys->below[middle] > share)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+void weir_bench_keys_destroy(struct weir_bench_keys *keys)
+{
+    free(keys->below);
+    free(keys);
+}
+
+/* ---- topics ---- */
 
 static rd_kafka_t *producer(const char *bootstrap)
 {
@@ -91,10 +141,9 @@ static void create(rd_kafka_t *client, const struct weir_bench_topic *topic)
     rd_kafka_NewTopic_destroy(request);
 }
 
-static void send_one(rd_kafka_t *client, const struct weir_bench_topic *topic, uint64_t number, char *value)
+static void send_one(rd_kafka_t *client, const struct weir_bench_topic *topic, uint64_t key_number, char *value)
 {
     char key[24];
-    uint64_t key_number = topic->keys ? weir_bench_mix(1, number) % topic->keys : number;
     int key_size = snprintf(key, sizeof key, "k%llu", (unsigned long long)key_number);
     int32_t partition = (int32_t)(key_number % (uint64_t)topic->partitions);
     const rd_kafka_vu_t parts[] = {
@@ -124,8 +173,10 @@ static void fill(rd_kafka_t *client, const struct weir_bench_topic *topic)
     memset(value, 'v', topic->value_size);
     fprintf(stderr, "producing %llu messages of %zu bytes to %s\n", (unsigned long long)topic->messages,
             topic->value_size, topic->name);
+    struct weir_bench_keys *keys = weir_bench_keys_create(topic);
     for (uint64_t number = 0; number < topic->messages; number++)
-        send_one(client, topic, number, value);
+        send_one(client, topic, weir_bench_keys_of(keys, number), value);
+    weir_bench_keys_destroy(keys);
     rd_kafka_resp_err_t fault = rd_kafka_flush(client, 60000);
     if (fault)
         weir_bench_die("topic %s: %s", topic->name, rd_kafka_err2str(fault));
