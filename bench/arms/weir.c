@@ -1,0 +1,254 @@
+/*
+ * Arm: Weir. --mode says what the handler does:
+ *
+ *   noop    nothing
+ *   spin    keeps the processor busy for --work-us; with --seconds, delays of what arm-pace sends are measured
+ *   block   sleeps for --work-us on one of --in-flight workers
+ *   hold    never finishes: once --in-flight messages are in flight, how much memory is resident?
+ *
+ * --poison-ppm: that many in a million fail at every attempt; only the others are counted.
+ *
+ * Time runs from the first message handled to the last, looked at every half millisecond.
+ *
+ * Thread: main measures; handlers count, each on its worker.
+ */
+#include "bench/arms/pace.h"
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <weir/weir.h>
+
+#define WORKERS_MAX   256
+#define LIMIT_SECONDS 240
+#define SAMPLE_NS     500000u
+#define SETTLE_NS     1500000000u
+
+/* One a worker, on cache lines of its own. */
+struct lane {
+    _Alignas(64) _Atomic uint64_t count; /* written by its worker */
+    struct weir_bench_delays delays;     /* read by main when the consumer has closed */
+};
+
+static struct arm {
+    struct weir_bench_job job;
+    struct weir_bench_pace pace;
+    struct lane lanes[WORKERS_MAX];
+} arm;
+
+static struct lane *count_one(void)
+{
+    struct lane *lane = &arm.lanes[weir_worker_index()];
+    atomic_store_explicit(&lane->count, atomic_load_explicit(&lane->count, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+    return lane;
+}
+
+static uint64_t counted(void)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < WORKERS_MAX; i++)
+        sum += atomic_load_explicit(&arm.lanes[i].count, memory_order_relaxed);
+    return sum;
+}
+
+/* ---- handlers ---- */
+
+static bool is_poison(const struct weir_message *message)
+{
+    return arm.job.poison_ppm > 0 &&
+           weir_bench_mix((uint64_t)weir_message_partition(message), (uint64_t)weir_message_offset(message)) %
+                   1000000u <
+               arm.job.poison_ppm;
+}
+
+static enum weir_outcome noop(struct weir_message *message, void *user)
+{
+    if (is_poison(message))
+        return WEIR_RETRY;
+    count_one();
+    return WEIR_ACK;
+}
+
+static enum weir_outcome spin(struct weir_message *message, void *user)
+{
+    weir_bench_spin_us(arm.job.work_us);
+    const void *value = weir_message_value(message);
+    size_t size = weir_message_value_size(message);
+    if (arm.job.seconds == 0)
+        count_one();
+    else if (weir_bench_pace_counts(&arm.pace, value, size))
+        weir_bench_delays_add(&count_one()->delays, value, size);
+    return WEIR_ACK;
+}
+
+static enum weir_outcome block(struct weir_message *message, void *user)
+{
+    if (is_poison(message))
+        return WEIR_RETRY;
+    struct timespec time = {.tv_sec = (time_t)(arm.job.work_us / 1000000u),
+                            .tv_nsec = (long)(arm.job.work_us % 1000000u * 1000u)};
+    while (nanosleep(&time, &time) != 0 && errno == EINTR)
+        continue;
+    count_one();
+    return WEIR_ACK;
+}
+
+static enum weir_outcome hold(struct weir_message *message, void *user)
+{
+    weir_message_later(message);
+    return WEIR_LATER;
+}
+
+static const struct {
+    const char *name;
+    weir_handler *handler;
+} MODES[] = {{"noop", noop}, {"spin", spin}, {"block", block}, {"hold", hold}};
+
+static weir_handler *handler_of(const char *mode)
+{
+    for (size_t i = 0; i < sizeof MODES / sizeof MODES[0]; i++)
+        if (strcmp(MODES[i].name, mode[0] ? mode : "noop") == 0)
+            return MODES[i].handler;
+    weir_bench_die("--mode %s: noop, spin, block or hold", mode);
+}
+
+/* ---- the consumer ---- */
+
+static void set(struct weir_config *config, const char *name, const char *value)
+{
+    struct weir_error error;
+    if (weir_config_set(config, name, value, &error) != 0)
+        weir_bench_die("%s", error.text);
+}
+
+static struct weir_consumer *consumer_start(void)
+{
+    char group[64], workers[16];
+    struct weir_error error;
+    struct weir_config *config = weir_config_create();
+    if (!config)
+        weir_bench_die("memory is too short for a configuration");
+    weir_handler *handler = handler_of(arm.job.mode);
+    snprintf(group, sizeof group, "weir-bench-%d-%llu", (int)getpid(), (unsigned long long)weir_bench_now_ns());
+    snprintf(workers, sizeof workers, "%u", handler == block ? (unsigned)arm.job.in_flight : arm.job.workers);
+    weir_log_set(NULL, NULL, WEIR_LOG_WARN);
+    set(config, "bootstrap.servers", arm.job.bootstrap);
+    set(config, "group.id", group);
+    set(config, "auto.offset.reset", arm.job.seconds ? "latest" : "earliest");
+    set(config, "weir.topics", arm.job.topic);
+    set(config, "weir.workers", workers);
+    set(config, "weir.log.level", "error");
+    set(config, "weir.close.drain.ms.max", "500");
+    for (size_t i = 0; weir_bench_arm_fetch[i][0]; i++)
+        set(config, weir_bench_arm_fetch[i][0], weir_bench_arm_fetch[i][1]);
+    for (size_t i = 0; i < arm.job.set_count; i++)
+        set(config, arm.job.set[i][0], arm.job.set[i][1]);
+    struct weir_consumer *consumer = weir_consumer_create(config, handler, NULL, &error);
+    if (!consumer || weir_consumer_start(consumer, &error) != 0)
+        weir_bench_die("%s", error.text);
+    weir_config_destroy(config);
+    return consumer;
+}
+
+static void consumer_stop(struct weir_consumer *consumer)
+{
+    struct weir_error error;
+    int code = weir_consumer_close(consumer, &error);
+    if (code != 0 && code != WEIR_UNFINISHED) /* the topic may hold more than was asked for */
+        weir_bench_die("close: %s", error.text);
+    weir_consumer_destroy(consumer);
+}
+
+/* ---- what is measured ---- */
+
+static const char *settings_text(void)
+{
+    static char text[160];
+    snprintf(text, sizeof text, "%s handler, %u workers, fetch settings said to both sides,",
+             arm.job.mode[0] ? arm.job.mode : "noop",
+             strcmp(arm.job.mode, "block") == 0 ? (unsigned)arm.job.in_flight : arm.job.workers);
+    return text;
+}
+
+static void say(uint64_t messages, double seconds)
+{
+    char version[96];
+    snprintf(version, sizeof version, "Weir %s, librdkafka %s, %s", weir_version(), weir_librdkafka_version(),
+             WEIR_BENCH_ALLOCATOR);
+    weir_bench_job_say(&arm.job, messages, seconds, version, settings_text());
+}
+
+static void measure_rate(void)
+{
+    uint64_t begin_ns = 0, begin = 0, now_ns, count;
+    uint64_t give_up_ns = weir_bench_now_ns() + LIMIT_SECONDS * 1000000000ull;
+    do {
+        weir_bench_sleep_until_ns(weir_bench_now_ns() + SAMPLE_NS);
+        now_ns = weir_bench_now_ns();
+        count = counted();
+        if (count > 0 && begin_ns == 0) {
+            begin_ns = now_ns;
+            begin = count;
+        }
+        if (now_ns > give_up_ns)
+            weir_bench_die("weir: %llu of %llu messages within %d s", (unsigned long long)count,
+                           (unsigned long long)arm.job.messages, LIMIT_SECONDS);
+    } while (count < arm.job.messages);
+    say(count - begin, (double)(now_ns - begin_ns) / 1e9);
+    weir_bench_job_say_number("handled", (double)count);
+}
+
+static void measure_memory(const struct weir_consumer *consumer)
+{
+    uint64_t begin_ns = weir_bench_now_ns();
+    struct weir_stats stats = {0};
+    do {
+        weir_bench_sleep_until_ns(weir_bench_now_ns() + 10000000u);
+        weir_consumer_stats(consumer, &stats, sizeof stats);
+        if (weir_bench_now_ns() - begin_ns > 60000000000ull)
+            weir_bench_die("weir: %llu of %llu messages in flight within 60 s", (unsigned long long)stats.in_flight,
+                           (unsigned long long)arm.job.in_flight);
+    } while (stats.in_flight < arm.job.in_flight);
+    weir_bench_sleep_until_ns(weir_bench_now_ns() + SETTLE_NS); /* queues are full as well */
+    weir_consumer_stats(consumer, &stats, sizeof stats);
+    say(stats.in_flight, (double)(weir_bench_now_ns() - begin_ns) / 1e9);
+    weir_bench_job_say_number("resident_bytes", (double)weir_bench_resident_bytes());
+}
+
+static void measure_delays(void)
+{
+    static struct weir_bench_delays delays;
+    while (!weir_bench_pace_is_over(&arm.pace, counted()))
+        weir_bench_sleep_until_ns(weir_bench_now_ns() + 1000000u);
+    weir_bench_sleep_until_ns(weir_bench_now_ns() + 100000000u); /* the last additions */
+    for (unsigned i = 0; i < WORKERS_MAX; i++)
+        weir_bench_delays_merge(&delays, &arm.lanes[i].delays);
+    say(delays.count, (double)arm.job.seconds);
+    weir_bench_pace_say(&arm.pace, &delays);
+}
+
+int main(int argc, char **argv)
+{
+    weir_bench_job_read(&arm.job, argc, argv);
+    if (arm.job.workers > WORKERS_MAX || (strcmp(arm.job.mode, "block") == 0 && arm.job.in_flight > WORKERS_MAX))
+        weir_bench_die("at most %d workers", WORKERS_MAX);
+    bool holds = strcmp(arm.job.mode, "hold") == 0;
+    if (arm.job.seconds > 0)
+        weir_bench_pace_start(&arm.pace, &arm.job);
+    struct weir_consumer *consumer = consumer_start();
+    if (holds)
+        measure_memory(consumer);
+    else if (arm.job.seconds > 0)
+        measure_delays();
+    else
+        measure_rate();
+    if (!holds) /* what is held is never finished */
+        consumer_stop(consumer);
+    weir_bench_job_say_end();
+    if (holds)
+        _exit(0);
+    return 0;
+}
