@@ -85,6 +85,9 @@ struct weir_bench_keys;
 struct weir_bench_keys *weir_bench_keys_create(const struct weir_bench_topic *topic);
 uint64_t weir_bench_keys_of(const struct weir_bench_keys *keys, uint64_t number);
 void weir_bench_keys_destroy(struct weir_bench_keys *keys);
+/** Seconds that nothing can beat where a message takes that long: the hottest key's messages one after the other, or
+ *  all of them `width` at a time. Of a topic with a number of keys. */
+double weir_bench_key_order_seconds(const struct weir_bench_topic *topic, double work_seconds, double width);
 
 /** Make sure that the topic exists and holds exactly that much; it is produced once and found again. */
 void weir_bench_topic_fill(const char *bootstrap, const struct weir_bench_topic *topic);

@@ -339,10 +339,10 @@ static bool is_there(const struct weir_bench_lab *lab, struct weir_bench_trial *
 static void print_sample(const struct weir_bench_lab *lab, const struct weir_bench_trial *trial, size_t run)
 {
     const struct weir_bench_sample *sample = &trial->samples[trial->count - 1];
-    printf("{\"bench\": \"%s\", \"arm\": \"%s\", \"topic\": \"%s\", \"run\": %zu, \"messages_per_second\": %.0f, "
-           "\"cpu_ns_each\": %.1f",
-           lab->about->name, trial->label ? trial->label : trial->arm, trial->topic->name, run + 1, sample->rate,
-           sample->cpu_ns_each);
+    printf("{\"bench\": \"%s\", \"arm\": \"%s\", \"topic\": \"%s\", \"run\": %zu, \"messages_per_second\": %.0f",
+           lab->about->name, trial->label ? trial->label : trial->arm, trial->topic->name, run + 1, sample->rate);
+    if (isfinite(sample->cpu_ns_each))
+        printf(", \"cpu_ns_each\": %.1f", sample->cpu_ns_each);
     if (sample->text[0] == '{')
         printf(", \"said\": %s", sample->text);
     puts("}");
@@ -351,7 +351,7 @@ static void print_sample(const struct weir_bench_lab *lab, const struct weir_ben
 
 static void run_once(const struct weir_bench_lab *lab, struct weir_bench_trial *trial, size_t run)
 {
-    char output[4096];
+    char output[2000]; /* less than a sample holds */
     struct command command;
     struct rusage usage;
     int end, status;

@@ -260,6 +260,7 @@ enum {
     PARTITIONS,
     MEMORY_BYTES,
     LATENCY,
+    LATENCY_US,
     IN_FLIGHT,
     SECONDS,
     BLOCKING,
@@ -282,6 +283,7 @@ static const struct option OPTIONS[] = {
     {"partitions", required_argument, NULL, PARTITIONS},
     {"memory-bytes", required_argument, NULL, MEMORY_BYTES},
     {"latency-ms", required_argument, NULL, LATENCY},
+    {"latency-us", required_argument, NULL, LATENCY_US},
     {"in-flight", required_argument, NULL, IN_FLIGHT},
     {"seconds", required_argument, NULL, SECONDS},
     {"blocking", required_argument, NULL, BLOCKING},
@@ -334,7 +336,10 @@ static void take(int option, struct settings *settings, struct weir_bench_arm_op
         arm->memory_bytes = number("memory-bytes", optarg, 1048576, 1ull << 40);
         break;
     case LATENCY:
-        arm->latency_ms = number("latency-ms", optarg, 1, 10000);
+        arm->latency_us = number("latency-ms", optarg, 1, 10000) * 1000;
+        break;
+    case LATENCY_US:
+        arm->latency_us = number("latency-us", optarg, 10, 10000000);
         break;
     case IN_FLIGHT:
         arm->in_flight = number("in-flight", optarg, 1, 1000000);

@@ -24,7 +24,7 @@ struct weir_bench_arm_options {
     uint64_t messages; /* in the topic */
     uint64_t value_size;
     uint64_t memory_bytes; /* memory: weir.memory.bytes.max */
-    uint64_t latency_ms;   /* memory, flight: of the handler */
+    uint64_t latency_us;   /* memory, flight: of the handler */
     uint64_t in_flight;    /* flight: messages */
     unsigned workers;
     unsigned seconds;               /* to measure, or at most */

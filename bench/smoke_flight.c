@@ -64,7 +64,7 @@ static void measure(const struct flight_arm *arm, const struct weir_bench_arm_op
         weir_bench_die("flight: the topic was read to its end: it must be longer");
     double rate = (double)(end - begin) / ((double)(end_ns - begin_ns) / 1e9);
     weir_bench_say("rate", rate);
-    weir_bench_say("share", rate / ((double)options->in_flight * 1000.0 / (double)options->latency_ms));
+    weir_bench_say("share", rate / ((double)options->in_flight * 1e6 / (double)options->latency_us));
     weir_bench_say("in_flight_mean", in_flight);
     weir_bench_say("late_us_mean", (double)(weir_bench_downstream_late_ns(arm->downstream) - late_ns) /
                                        (double)(end - begin + 1) / 1e3);
@@ -81,7 +81,7 @@ int weir_bench_flight_arm(const struct weir_bench_arm_options *options)
         {"weir.window.low.percent", "99"}, /* no hysteresis: a place that becomes free is filled */
         {NULL, NULL},
     };
-    struct flight_arm arm = {.downstream = weir_bench_downstream_start(options->latency_ms * 1000000u, options->workers,
+    struct flight_arm arm = {.downstream = weir_bench_downstream_start(options->latency_us * 1000u, options->workers,
                                                                        weir_bench_downstream_ack, NULL)};
     struct weir_consumer *consumer = weir_bench_consumer(options, settings, on_message, &arm);
     weir_bench_consumer_start(consumer);

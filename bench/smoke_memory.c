@@ -46,7 +46,7 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
     struct memory_arm *arm = user;
     if (arm->options->blocking) {
         see(arm, message);
-        weir_bench_sleep_until_ns(weir_bench_now_ns() + arm->options->latency_ms * 1000000u);
+        weir_bench_sleep_until_ns(weir_bench_now_ns() + arm->options->latency_us * 1000u);
         return WEIR_ACK;
     }
     if (!weir_bench_downstream_submit(arm->downstream, message))
@@ -111,7 +111,7 @@ int weir_bench_memory_arm(const struct weir_bench_arm_options *options)
     if (!arm.seen)
         weir_bench_die("memory is too short for a bit a message");
     arm.downstream =
-        weir_bench_downstream_start(options->latency_ms * 1000000u, options->workers, weir_bench_downstream_ack, NULL);
+        weir_bench_downstream_start(options->latency_us * 1000u, options->workers, weir_bench_downstream_ack, NULL);
     weir_bench_say("resident_before", (double)weir_bench_resident_bytes());
     struct weir_consumer *consumer = weir_bench_consumer(options, settings, on_message, &arm);
     weir_bench_consumer_start(consumer);

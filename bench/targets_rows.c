@@ -144,22 +144,6 @@ void weir_bench_target_blocking(const struct weir_bench_lab *lab, const struct w
 
 /* ---- skew ---- */
 
-/* Seconds that nothing can beat: the hottest key's messages one after the other, or all of them `width` at a time. */
-static double key_order_bound(const struct weir_bench_topic *topic, double work_seconds, double width)
-{
-    uint64_t *counts = calloc(topic->keys, sizeof *counts), most = 0;
-    struct weir_bench_keys *keys = weir_bench_keys_create(topic);
-    if (!counts)
-        weir_bench_die("memory is too short to count keys");
-    for (uint64_t number = 0; number < topic->messages; number++) {
-        uint64_t count = ++counts[weir_bench_keys_of(keys, number)];
-        most = count > most ? count : most;
-    }
-    weir_bench_keys_destroy(keys);
-    free(counts);
-    return work_seconds * fmax((double)most, (double)topic->messages / width);
-}
-
 void weir_bench_target_skew(const struct weir_bench_lab *lab, const struct weir_bench_target *target,
                             struct weir_bench_values *values)
 {
@@ -171,11 +155,12 @@ void weir_bench_target_skew(const struct weir_bench_lab *lab, const struct weir_
     trial = (struct weir_bench_trial){
         .arm = "weir", .topic = &topic, .words = {"--mode", "block", "--work-us", "10000", "--in-flight", "24"}};
     weir_bench_lab_run(lab, &trial, 1);
-    double bound = key_order_bound(&topic, 0.010, 24);
+    double bound = weir_bench_key_order_seconds(&topic, 0.010, 24);
     for (size_t i = 0; i < trial.count; i++)
         values->runs[i] = bound / ((double)topic.messages / trial.samples[i].rate);
     values->count = trial.count;
-    snprintf(values->note, sizeof values->note, "\"bound_seconds\": %.3f", bound);
+    snprintf(values->note, sizeof values->note, "\"bound_seconds\": %.3f, \"slept_us_mean\": %.0f", bound,
+             trial.count ? weir_bench_sample_number(&trial.samples[0], "slept_us_mean") : 0);
     explain(&trial, 1, values);
 }
 

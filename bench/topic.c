@@ -69,6 +69,21 @@ void weir_bench_keys_destroy(struct weir_bench_keys *keys)
     free(keys);
 }
 
+double weir_bench_key_order_seconds(const struct weir_bench_topic *topic, double work_seconds, double width)
+{
+    uint64_t *counts = calloc(topic->keys, sizeof *counts), most = 0; /* of topics with keys drawn from a number */
+    struct weir_bench_keys *keys = weir_bench_keys_create(topic);
+    if (!counts)
+        weir_bench_die("memory is too short to count keys");
+    for (uint64_t number = 0; number < topic->messages; number++) {
+        uint64_t count = ++counts[weir_bench_keys_of(keys, number)];
+        most = count > most ? count : most;
+    }
+    weir_bench_keys_destroy(keys);
+    free(counts);
+    return work_seconds * fmax((double)most, (double)topic->messages / width);
+}
+
 /* ---- topics ---- */
 
 static rd_kafka_t *producer(const char *bootstrap)

@@ -5,6 +5,7 @@
  *   spin    keeps the processor busy for --work-us; with --seconds, delays of what arm-pace sends are measured
  *   block   sleeps for --work-us on one of --in-flight workers
  *   hold    never finishes: once --in-flight messages are in flight, how much memory is resident?
+ *   gap     acks, but for one message a partition, which is finished when --in-flight others have passed it
  *
  * --poison-ppm: that many in a million fail at every attempt; only the others are counted.
  *
@@ -14,9 +15,12 @@
  */
 #include "bench/arms/pace.h"
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 #include <weir/weir.h>
@@ -28,21 +32,36 @@
 
 /* One a worker, on cache lines of its own. */
 struct lane {
-    _Alignas(64) _Atomic uint64_t count; /* written by its worker */
-    struct weir_bench_delays delays;     /* read by main when the consumer has closed */
+    _Alignas(64) _Atomic uint64_t count; /* written by its worker, as is slept_ns */
+    _Atomic uint64_t slept_ns;
+    struct weir_bench_delays delays; /* read by main when the consumer has closed */
+};
+
+/* gap: one a partition. */
+struct straggler {
+    _Alignas(64) _Atomic uint64_t seen;
+    pthread_mutex_t lock; /* over the rest, which changes once in a span */
+    struct weir_later later;
+    bool held;
 };
 
 static struct arm {
     struct weir_bench_job job;
     struct weir_bench_pace pace;
+    struct straggler *stragglers;
     struct lane lanes[WORKERS_MAX];
 } arm;
+
+/* One writer: a plain addition that others may read. */
+static void add(_Atomic uint64_t *counter, uint64_t number)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + number, memory_order_relaxed);
+}
 
 static struct lane *count_one(void)
 {
     struct lane *lane = &arm.lanes[weir_worker_index()];
-    atomic_store_explicit(&lane->count, atomic_load_explicit(&lane->count, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
+    add(&lane->count, 1);
     return lane;
 }
 
@@ -88,11 +107,12 @@ static enum weir_outcome block(struct weir_message *message, void *user)
 {
     if (is_poison(message))
         return WEIR_RETRY;
+    uint64_t begin_ns = weir_bench_now_ns();
     struct timespec time = {.tv_sec = (time_t)(arm.job.work_us / 1000000u),
                             .tv_nsec = (long)(arm.job.work_us % 1000000u * 1000u)};
     while (nanosleep(&time, &time) != 0 && errno == EINTR)
         continue;
-    count_one();
+    add(&count_one()->slept_ns, weir_bench_now_ns() - begin_ns);
     return WEIR_ACK;
 }
 
@@ -102,17 +122,51 @@ static enum weir_outcome hold(struct weir_message *message, void *user)
     return WEIR_LATER;
 }
 
+/* This message is the partition's straggler now, and the one before has been passed by enough. */
+static void straggle(struct straggler *straggler, struct weir_later later)
+{
+    pthread_mutex_lock(&straggler->lock);
+    struct weir_later before = straggler->later;
+    bool held = straggler->held;
+    straggler->later = later;
+    straggler->held = true;
+    pthread_mutex_unlock(&straggler->lock);
+    if (held)
+        weir_later_finish(before, WEIR_ACK);
+}
+
+static enum weir_outcome gap(struct weir_message *message, void *user)
+{
+    struct straggler *straggler = &arm.stragglers[weir_message_partition(message)];
+    uint64_t seen = atomic_fetch_add_explicit(&straggler->seen, 1, memory_order_relaxed);
+    count_one();
+    if (arm.job.in_flight == 0 || seen % arm.job.in_flight != 0)
+        return WEIR_ACK;
+    straggle(straggler, weir_message_later(message));
+    return WEIR_LATER;
+}
+
+static void make_stragglers(void)
+{
+    arm.stragglers = aligned_alloc(64, (size_t)arm.job.partitions * sizeof *arm.stragglers);
+    if (!arm.stragglers)
+        weir_bench_die("memory is too short for %d partitions", arm.job.partitions);
+    memset(arm.stragglers, 0, (size_t)arm.job.partitions * sizeof *arm.stragglers);
+    for (int i = 0; i < arm.job.partitions; i++)
+        pthread_mutex_init(&arm.stragglers[i].lock, NULL);
+}
+
 static const struct {
     const char *name;
     weir_handler *handler;
-} MODES[] = {{"noop", noop}, {"spin", spin}, {"block", block}, {"hold", hold}};
+} MODES[] = {{"noop", noop}, {"spin", spin}, {"block", block}, {"hold", hold}, {"gap", gap}};
 
 static weir_handler *handler_of(const char *mode)
 {
     for (size_t i = 0; i < sizeof MODES / sizeof MODES[0]; i++)
         if (strcmp(MODES[i].name, mode[0] ? mode : "noop") == 0)
             return MODES[i].handler;
-    weir_bench_die("--mode %s: noop, spin, block or hold", mode);
+    weir_bench_die("--mode %s: noop, spin, block, hold or gap", mode);
 }
 
 /* ---- the consumer ---- */
@@ -181,6 +235,15 @@ static void say(uint64_t messages, double seconds)
     weir_bench_job_say(&arm.job, messages, seconds, version, settings_text());
 }
 
+/* What a sleep took: a busy machine lets sleepers oversleep, whoever runs them. */
+static double slept_us_mean(void)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < WORKERS_MAX; i++)
+        sum += atomic_load_explicit(&arm.lanes[i].slept_ns, memory_order_relaxed);
+    return (double)sum / 1e3 / (double)counted();
+}
+
 static void measure_rate(void)
 {
     uint64_t begin_ns = 0, begin = 0, now_ns, count;
@@ -199,6 +262,9 @@ static void measure_rate(void)
     } while (count < arm.job.messages);
     say(count - begin, (double)(now_ns - begin_ns) / 1e9);
     weir_bench_job_say_number("handled", (double)count);
+    weir_bench_job_say_number("resident_bytes", (double)weir_bench_resident_bytes());
+    if (strcmp(arm.job.mode, "block") == 0)
+        weir_bench_job_say_number("slept_us_mean", slept_us_mean());
 }
 
 static void measure_memory(const struct weir_consumer *consumer)
@@ -235,6 +301,9 @@ int main(int argc, char **argv)
     weir_bench_job_read(&arm.job, argc, argv);
     if (arm.job.workers > WORKERS_MAX || (strcmp(arm.job.mode, "block") == 0 && arm.job.in_flight > WORKERS_MAX))
         weir_bench_die("at most %d workers", WORKERS_MAX);
+    if (strcmp(arm.job.mode, "block") == 0)
+        prctl(PR_SET_TIMERSLACK, 1); /* inherited: sleeps end when they should, not up to 50 us later */
+    make_stragglers();
     bool holds = strcmp(arm.job.mode, "hold") == 0;
     if (arm.job.seconds > 0)
         weir_bench_pace_start(&arm.pace, &arm.job);

@@ -67,7 +67,7 @@ static void measure(const struct weir_bench_downstream *downstream, const struct
     uint64_t end = weir_bench_downstream_finished(downstream);
     double rate = (double)(end - begin) / ((double)(weir_bench_now_ns() - begin_ns) / 1e9);
     weir_bench_say("rate", rate);
-    weir_bench_say("share", rate / ((double)options->in_flight * 1000.0 / (double)options->latency_ms));
+    weir_bench_say("share", rate / ((double)options->in_flight * 1e6 / (double)options->latency_us));
 }
 
 int weir_bench_bare_arm(const struct weir_bench_arm_options *options)
@@ -77,7 +77,7 @@ int weir_bench_bare_arm(const struct weir_bench_arm_options *options)
         weir_bench_die("bare: memory is too short");
     memset(starters, 0, options->workers * sizeof *starters);
     struct weir_bench_downstream *downstream =
-        weir_bench_downstream_start(options->latency_ms * 1000000u, options->workers, come_back, starters);
+        weir_bench_downstream_start(options->latency_us * 1000u, options->workers, come_back, starters);
     for (unsigned lane = 0; lane < options->workers; lane++) {
         struct starter *starter = &starters[lane];
         starter->downstream = downstream;

@@ -1,0 +1,69 @@
+/*
+ * How many bytes does a message in flight take, a key that has one waiting, and a key that has none any more?
+ *
+ * Slopes between few and many, each in a process of its own, so that what does not depend on their number falls out.
+ * Payloads of 100 B are among the bytes.
+ *
+ * Thread: main.
+ */
+#include "bench/lab.h"
+#include <stdio.h>
+
+#define FEW  "12000"
+#define MANY "120000"
+#define SETTINGS                                                                                                   \
+    "--set", "weir.memory.bytes.max=4G", "--set", "weir.window.bytes.max=1G", "--set", "queued.min.messages=1000", \
+        "--set", "queued.max.messages.kbytes=1024"
+
+static const struct weir_bench_about ABOUT = {
+    .name = "memory",
+    .question = "How many bytes does a message in flight take, a live key, and a key that has been?",
+    .messages = 1000000,
+    .runs = 5,
+};
+
+static double resident(const struct weir_bench_sample *sample)
+{
+    return weir_bench_sample_number(sample, "resident_bytes");
+}
+
+static void slope(const char *what, const struct weir_bench_trial *few, const struct weir_bench_trial *many,
+                  double count)
+{
+    double values[WEIR_BENCH_RUNS_MAX];
+    size_t runs = weir_bench_differences(many, few, resident, values);
+    for (size_t i = 0; i < runs; i++)
+        values[i] /= count;
+    fprintf(stderr, "  %-44s %8.0f\n", what, weir_bench_median(values, runs));
+}
+
+int main(int argc, char **argv)
+{
+    static struct weir_bench_trial trials[6];
+    static struct weir_bench_topic topics[2];
+    struct weir_bench_lab lab;
+    char names[2][96];
+    weir_bench_lab_open(&lab, &ABOUT, argc, argv);
+    for (size_t i = 0; i < 2; i++) {
+        topics[i] = (struct weir_bench_topic){
+            .partitions = 12, .messages = lab.messages, .value_size = 100, .keys = i ? 0 : 1000};
+        weir_bench_lab_topic(&lab, &topics[i], names[i], sizeof names[i]);
+        trials[3 * i] = (struct weir_bench_trial){
+            .label = "few in flight",
+            .words = {"--mode", "hold", "--in-flight", FEW, "--set", "weir.window.messages.max=1000", SETTINGS}};
+        trials[3 * i + 1] = (struct weir_bench_trial){
+            .label = "many in flight",
+            .words = {"--mode", "hold", "--in-flight", MANY, "--set", "weir.window.messages.max=10000", SETTINGS}};
+        trials[3 * i + 2] = (struct weir_bench_trial){.label = "all handled"};
+        for (size_t j = 0; j < 3; j++) {
+            trials[3 * i + j].arm = "weir";
+            trials[3 * i + j].topic = &topics[i];
+        }
+    }
+    weir_bench_lab_run(&lab, trials, 6);
+    fprintf(stderr, "\nresident bytes each, medians of %zu runs\n", trials[0].count);
+    slope("message in flight, 1,000 keys", &trials[0], &trials[1], 108000);
+    slope("key with a message waiting", &trials[3], &trials[4], 108000);
+    slope("key whose messages have all been handled", &trials[2], &trials[5], (double)lab.messages);
+    return 0;
+}
