@@ -24,6 +24,7 @@ static const struct arm {
     const char *words[5];
 } ARMS[] = {
     {.name = "weir", .program = "arm-weir"},
+    {.name = "rebalance", .program = "arm-rebalance"},
     {.name = "raw", .program = "arm-raw", .words = {"--mode", "ours"}},
     {.name = "raw-defaults", .program = "arm-raw", .words = {"--mode", "defaults"}},
     {.name = "raw-glibc", .program = "arm-raw-glibc", .words = {"--mode", "ours"}},

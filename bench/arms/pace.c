@@ -51,10 +51,15 @@ bool weir_bench_pace_is_over(const struct weir_bench_pace *pace, uint64_t come)
     return come >= pace->expected || weir_bench_now_ns() > pace->end_ns + LATE_NS;
 }
 
-void weir_bench_pace_say(const struct weir_bench_pace *pace, const struct weir_bench_delays *delays)
+void weir_bench_pace_stop(const struct weir_bench_pace *pace)
 {
     kill(pace->child, SIGTERM);
     waitpid(pace->child, NULL, 0);
+}
+
+void weir_bench_pace_say(const struct weir_bench_pace *pace, const struct weir_bench_delays *delays)
+{
+    weir_bench_pace_stop(pace);
     weir_bench_delays_say(delays);
     double come = (double)delays->count / (double)pace->expected;
     weir_bench_job_say_number("missing_share", come < 1 ? 1 - come : 0);

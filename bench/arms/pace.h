@@ -24,7 +24,9 @@ void weir_bench_pace_start(struct weir_bench_pace *pace, const struct weir_bench
 bool weir_bench_pace_counts(const struct weir_bench_pace *pace, const void *value, size_t size);
 /** All have come, or those that have not are ten seconds late. */
 bool weir_bench_pace_is_over(const struct weir_bench_pace *pace, uint64_t come);
-/** Say the delays, and which share never came; end the child. */
+/** End the child. */
+void weir_bench_pace_stop(const struct weir_bench_pace *pace);
+/** Say the delays, and which share never came; ends the child. */
 void weir_bench_pace_say(const struct weir_bench_pace *pace, const struct weir_bench_delays *delays);
 
 #endif

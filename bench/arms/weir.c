@@ -13,6 +13,7 @@
  *
  * Thread: main measures; handlers count, each on its worker.
  */
+#include "bench/arms/consumer.h"
 #include "bench/arms/pace.h"
 #include <errno.h>
 #include <pthread.h>
@@ -169,61 +170,18 @@ static weir_handler *handler_of(const char *mode)
     weir_bench_die("--mode %s: noop, spin, block, hold or gap", mode);
 }
 
-/* ---- the consumer ---- */
-
-static void set(struct weir_config *config, const char *name, const char *value)
-{
-    struct weir_error error;
-    if (weir_config_set(config, name, value, &error) != 0)
-        weir_bench_die("%s", error.text);
-}
-
-static struct weir_consumer *consumer_start(void)
-{
-    char group[64], workers[16];
-    struct weir_error error;
-    struct weir_config *config = weir_config_create();
-    if (!config)
-        weir_bench_die("memory is too short for a configuration");
-    weir_handler *handler = handler_of(arm.job.mode);
-    snprintf(group, sizeof group, "weir-bench-%d-%llu", (int)getpid(), (unsigned long long)weir_bench_now_ns());
-    snprintf(workers, sizeof workers, "%u", handler == block ? (unsigned)arm.job.in_flight : arm.job.workers);
-    weir_log_set(NULL, NULL, WEIR_LOG_WARN);
-    set(config, "bootstrap.servers", arm.job.bootstrap);
-    set(config, "group.id", group);
-    set(config, "auto.offset.reset", arm.job.seconds ? "latest" : "earliest");
-    set(config, "weir.topics", arm.job.topic);
-    set(config, "weir.workers", workers);
-    set(config, "weir.log.level", "error");
-    set(config, "weir.close.drain.ms.max", "500");
-    for (size_t i = 0; weir_bench_arm_fetch[i][0]; i++)
-        set(config, weir_bench_arm_fetch[i][0], weir_bench_arm_fetch[i][1]);
-    for (size_t i = 0; i < arm.job.set_count; i++)
-        set(config, arm.job.set[i][0], arm.job.set[i][1]);
-    struct weir_consumer *consumer = weir_consumer_create(config, handler, NULL, &error);
-    if (!consumer || weir_consumer_start(consumer, &error) != 0)
-        weir_bench_die("%s", error.text);
-    weir_config_destroy(config);
-    return consumer;
-}
-
-static void consumer_stop(struct weir_consumer *consumer)
-{
-    struct weir_error error;
-    int code = weir_consumer_close(consumer, &error);
-    if (code != 0 && code != WEIR_UNFINISHED) /* the topic may hold more than was asked for */
-        weir_bench_die("close: %s", error.text);
-    weir_consumer_destroy(consumer);
-}
-
 /* ---- what is measured ---- */
+
+static unsigned worker_count(void)
+{
+    return strcmp(arm.job.mode, "block") == 0 ? (unsigned)arm.job.in_flight : arm.job.workers;
+}
 
 static const char *settings_text(void)
 {
     static char text[160];
     snprintf(text, sizeof text, "%s handler, %u workers, fetch settings said to both sides,",
-             arm.job.mode[0] ? arm.job.mode : "noop",
-             strcmp(arm.job.mode, "block") == 0 ? (unsigned)arm.job.in_flight : arm.job.workers);
+             arm.job.mode[0] ? arm.job.mode : "noop", worker_count());
     return text;
 }
 
@@ -307,7 +265,10 @@ int main(int argc, char **argv)
     bool holds = strcmp(arm.job.mode, "hold") == 0;
     if (arm.job.seconds > 0)
         weir_bench_pace_start(&arm.pace, &arm.job);
-    struct weir_consumer *consumer = consumer_start();
+    char group[64];
+    weir_bench_arm_group(group, sizeof group);
+    struct weir_consumer *consumer =
+        weir_bench_arm_consumer(&arm.job, group, worker_count(), handler_of(arm.job.mode), NULL);
     if (holds)
         measure_memory(consumer);
     else if (arm.job.seconds > 0)
@@ -315,7 +276,7 @@ int main(int argc, char **argv)
     else
         measure_rate();
     if (!holds) /* what is held is never finished */
-        consumer_stop(consumer);
+        weir_bench_arm_consumer_stop(consumer);
     weir_bench_job_say_end();
     if (holds)
         _exit(0);
