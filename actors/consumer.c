@@ -255,7 +255,7 @@ static void on_signal(int signal_number)
     struct weir_consumer *consumer = atomic_load_explicit(&signalled, memory_order_acquire);
     if (!consumer)
         return;
-    if (atomic_load_explicit(&consumer->stop_requests, memory_order_relaxed) >= 2)
+    if (atomic_fetch_add_explicit(&consumer->signals, 1, memory_order_relaxed) >= 2)
         _exit(128 + signal_number);
     weir_consumer_stop(consumer);
 }
@@ -389,6 +389,12 @@ void weir_consumer_destroy(struct weir_consumer *consumer)
 {
     if (!consumer)
         return;
+    if (weir_worker_current() != NULL) {
+        weir_log(WEIR_LOG_ERROR, WEIR_NO_FIELDS,
+                 "weir_consumer_destroy() was called by a handler or callback, which it would wait for: the consumer "
+                 "stays; call weir_consumer_stop() there");
+        return;
+    }
     if (atomic_load(&consumer->started) && !weir_consumer_is_closed(consumer) && consumer->owns_system) {
         weir_consumer_stop(consumer);
         await_closed(consumer);

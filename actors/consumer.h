@@ -61,6 +61,7 @@ struct weir_consumer {
     _Atomic bool user_paused;
     _Atomic bool gives_out; /* handlers keep messages, by WEIR_LATER or by blocking: each is copied out when pulled */
     _Atomic uint32_t stop_requests;
+    _Atomic uint32_t signals; /* that asked for a stop; the third ends the process */
     _Atomic bool started, closed;
     _Atomic uint64_t rebalances, commits, commit_failures, stragglers, fetched_bytes;
     _Atomic uint64_t started_ns;

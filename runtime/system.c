@@ -408,7 +408,7 @@ void weir_system_destroy(struct weir_system *system)
     if (!system)
         return;
     WEIR_CHECK(system->thread_count == 0);
-    for (unsigned i = 0; i < system->worker_count; i++)
+    for (unsigned i = 0; system->workers && i < system->worker_count; i++)
         if (system->workers[i])
             destroy_worker(system->workers[i]);
     if (system->pool)

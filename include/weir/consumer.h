@@ -65,7 +65,8 @@ WEIR_EXPORT int weir_consumer_run(struct weir_consumer *consumer, struct weir_er
  */
 WEIR_EXPORT void weir_consumer_stop_on_signals(struct weir_consumer *consumer);
 
-/** Free a closed or never started consumer. NULL is fine. A started one is closed first. */
+/** Free a closed or never started consumer. NULL is fine. A started one is closed first.
+ *  Thread: any but a worker or callback, where it is refused with a line in the log. */
 WEIR_EXPORT void weir_consumer_destroy(struct weir_consumer *consumer);
 
 /**

@@ -402,6 +402,22 @@ Test(consumer_api, closes_on_a_signal)
     desk_destroy(desk);
 }
 
+static enum weir_outcome destroys(struct weir_message *message, void *user)
+{
+    (void)message;
+    weir_consumer_destroy(((struct desk *)user)->consumer);
+    return WEIR_ACK;
+}
+
+Test(consumer_api, is_not_destroyed_by_its_own_handler)
+{
+    struct desk *desk = desk_create(1);
+    weir_mock_produce_many(desk->mock, "t", 0, 0, 3, 3);
+    start(desk, destroys);
+    cr_assert(weir_test_reaches(&desk->finished, 3));
+    finish(desk);
+}
+
 Test(consumer_api, refuses_what_it_cannot_do)
 {
     struct desk *desk = desk_create(1);
