@@ -93,6 +93,14 @@ void weir_scenario_zombie(struct weir_scene *scene)
 
 /* ---- one member that comes and goes ---- */
 
+static uint64_t partitions_below(const struct weir_scene *scene, unsigned end)
+{
+    uint64_t count = 0;
+    for (unsigned member = 0; member < end; member++)
+        count += partitions_of(scene, member);
+    return count;
+}
+
 /* Keys on every partition, so that a message passed over shows; as many changes of owner as the size says, each with
  * fresh work before it. The broker counts the rebalances: a group's generation is one more after each. */
 void weir_scenario_flap(struct weir_scene *scene)
@@ -109,18 +117,25 @@ void weir_scenario_flap(struct weir_scene *scene)
     for (unsigned round = 0; round < rounds; round++) {
         weir_scene_produce(scene, part);
         weir_scene_start(scene, flaps, settings);
-        uint64_t patience_ms = weir_broker_now_ms() + 200 + weir_scene_below(scene, 2000);
+        /* Mostly it stays until it has partitions, and comes when the others have all: or what could be three
+         * rebalances may be one. */
+        bool patient = round % 4 < 3;
+        uint64_t patience_ms = weir_broker_now_ms() + (patient ? WEIR_BROKER_WAIT_MS : 1000);
         while (partitions_of(scene, flaps) == 0 && weir_broker_now_ms() < patience_ms)
             weir_scene_sleep(scene, 10);
         weir_scene_sleep(scene, weir_scene_below(scene, 100));
         weir_scene_produce(scene, part);
         weir_scene_leave(scene, flaps);
+        if (patient)
+            WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS,
+                             partitions_below(scene, flaps) == (uint64_t)scene->stage.partitions);
     }
     weir_scene_finish(scene, 90000);
     uint64_t generation = weir_scene_generation(scene->stage.group.text);
     fprintf(stderr, "%u rounds, %" PRIu64 " rebalances, of which the first has seen %" PRIu64 "\n", rounds, generation,
             atomic_load(&scene->members[0].board->rebalances));
-    WEIR_SCENE_REQUIRE(scene, generation > rounds, "vacuous: %" PRIu64 " rebalances in %u rounds", generation, rounds);
+    WEIR_SCENE_REQUIRE(scene, generation >= 2 * rounds, "vacuous: %" PRIu64 " rebalances in %u rounds", generation,
+                       rounds);
     weir_scene_judge(scene);
 }
 
@@ -172,6 +187,16 @@ static uint64_t revoked_amidst(struct weir_scene *scene)
     return count;
 }
 
+static uint64_t count_losses(const struct weir_scene *scene)
+{
+    uint64_t count = 0;
+    for (size_t place = 0; place < weir_ledger_count(scene->stage.ledger); place++) {
+        const struct weir_ledger_record *record = weir_ledger_at(scene->stage.ledger, place);
+        count += record && record->kind == WEIR_LEDGER_EVENT && record->outcome == WEIR_EVENT_LOST;
+    }
+    return count;
+}
+
 /* What runs when partitions are asked for has a bounded time to end, which is enough here: so nothing runs twice, and
  * no run meets one of the next owner. A change of owner takes a few hundred ms; handlers of LONG_MS outlast it. */
 void weir_scenario_revoke(struct weir_scene *scene)
@@ -183,27 +208,32 @@ void weir_scenario_revoke(struct weir_scene *scene)
         WEIR_SCENE_SETTINGS(scene, "heartbeat.interval.ms", "100", "session.timeout.ms", "6000",
                             "weir.window.messages.max", "16", /* who leaves finishes what it has pulled */
                             "partition.assignment.strategy", scene->seed % 2 ? "range" : "cooperative-sticky");
-    weir_scene_produce(scene, scene->size.messages);
-    for (unsigned member = 0; member + 1 < scene->size.members; member++)
+    unsigned comes = scene->size.members - 1, rounds = scene->size.disturbances;
+    uint64_t part = scene->size.messages / (rounds + 1);
+    weir_scene_produce(scene, scene->size.messages - rounds * part);
+    for (unsigned member = 0; member < comes; member++)
         weir_scene_start(scene, member, settings);
     WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, weir_scene_finished(scene) > 0);
     weir_scene_watch(scene, true);
-    unsigned comes = scene->size.members - 1;
-    for (unsigned round = 0; round < scene->size.disturbances; round++) {
+    for (unsigned round = 0; round < rounds; round++) {
+        weir_scene_produce(scene, part);
         weir_scene_start(scene, comes, settings);
-        WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS, atomic_load(&scene->members[comes].board->in_flight) > 0);
+        WEIR_SCENE_UNTIL(scene, WEIR_BROKER_WAIT_MS,
+                         atomic_load(&scene->members[comes].board->in_flight) > 0 || weir_scene_is_done(scene));
         weir_scene_sleep(scene, weir_scene_below(scene, 700));
         weir_scene_leave(scene, comes);
         weir_scene_sleep(scene, weir_scene_below(scene, 700));
     }
-    WEIR_SCENE_REQUIRE(scene, weir_scene_finished(scene) < scene->stage.produced, "vacuous: the work ran out");
     weir_scene_finish(scene, 90000);
-    uint64_t amidst = revoked_amidst(scene);
-    fprintf(stderr, "%" PRIu64 " partitions changed hands in the middle of a run\n", amidst);
+    uint64_t amidst = revoked_amidst(scene), losses = count_losses(scene);
+    fprintf(stderr, "%" PRIu64 " partitions changed hands in the middle of a run, %" PRIu64 " times all were lost\n",
+            amidst, losses);
     weir_scene_judge(scene);
-    WEIR_SCENE_REQUIRE(scene, amidst >= scene->size.disturbances,
-                       "vacuous: %" PRIu64 " partitions changed hands in the middle of a run", amidst);
-    /* A revoke waits for its commit for 5 s: a broker that took longer is another matter. */
-    WEIR_SCENE_REQUIRE(scene, scene->result->duplicates == 0 || scene->result->longest_stall_ms >= 5000,
+    WEIR_SCENE_REQUIRE(scene, amidst >= rounds, "vacuous: %" PRIu64 " partitions changed hands in the middle of a run",
+                       amidst);
+    /* A revoke waits for its commit for 5 s: a broker that took longer is another matter. So is a loss, see
+     * docs/chaos.md, "Found"; what it may bring again is in the bound. */
+    WEIR_SCENE_REQUIRE(scene, scene->result->duplicates == 0 || losses > 0 || scene->result->longest_stall_ms >= 5000,
                        "%" PRIu64 " messages ran twice", scene->result->duplicates);
+    WEIR_SCENE_REQUIRE(scene, losses <= 1 + rounds / 10, "%" PRIu64 " times a member lost its partitions", losses);
 }

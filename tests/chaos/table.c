@@ -13,7 +13,7 @@ const struct weir_scenario weir_scenarios[] = {
     {"broker", "the broker is killed and restarted, stopped and continued under load",
      {3, 12, 12000, 600, 3000, 3, 20}, {4, 24, 60000, 3000, 3000, 12, 100}, weir_scenario_broker},
     {"flap", "one member comes and goes as fast as it can",
-     {3, 12, 40000, 2000, 3000, 8, 12}, {4, 24, 700000, 50000, 15000, 1400, 2400}, weir_scenario_flap},
+     {3, 12, 40000, 2000, 3000, 8, 12}, {4, 24, 600000, 50000, 15000, 1000, 2400}, weir_scenario_flap},
     {"many", "500 partitions in one process, 1 % of the keys very slow, killed twice",
      {1, 500, 120000, 60000, 0, 2, 60}, {1, 500, 240000, 120000, 0, 2, 240}, weir_scenario_many},
     {"revoke", "members come and go in the middle of handlers of up to 1 s; cooperative or range, by the seed",
