@@ -1,6 +1,8 @@
 /*
  * How many bytes does a message in flight take, a key that has one waiting, and a key that has none any more?
  *
+ * Messages that a raw loop keeps are the floor of what any consumer on librdkafka can have by reference.
+ *
  * Slopes between few and many, each in a process of its own, so that what does not depend on their number falls out.
  * Payloads of 100 B are among the bytes.
  *
@@ -39,7 +41,7 @@ static void slope(const char *what, const struct weir_bench_trial *few, const st
 
 int main(int argc, char **argv)
 {
-    static struct weir_bench_trial trials[6];
+    static struct weir_bench_trial trials[8];
     static struct weir_bench_topic topics[2];
     struct weir_bench_lab lab;
     char names[2][96];
@@ -60,9 +62,14 @@ int main(int argc, char **argv)
             trials[3 * i + j].topic = &topics[i];
         }
     }
-    weir_bench_lab_run(&lab, trials, 6);
+    for (size_t i = 6; i < 8; i++) {
+        trials[i] = trials[i - 6];
+        trials[i].arm = "raw";
+    }
+    weir_bench_lab_run(&lab, trials, 8);
     fprintf(stderr, "\nresident bytes each, medians of %zu runs\n", trials[0].count);
     slope("message in flight, 1,000 keys", &trials[0], &trials[1], 108000);
+    slope("the same kept by the raw loop", &trials[6], &trials[7], 108000);
     slope("key with a message waiting", &trials[3], &trials[4], 108000);
     slope("key whose messages have all been handled", &trials[2], &trials[5], (double)lab.messages);
     return 0;

@@ -202,7 +202,7 @@ static double slept_us_mean(void)
     return (double)sum / 1e3 / (double)counted();
 }
 
-static void measure_rate(void)
+static void measure_rate(const struct weir_consumer *consumer)
 {
     uint64_t begin_ns = 0, begin = 0, now_ns, count;
     uint64_t give_up_ns = weir_bench_now_ns() + LIMIT_SECONDS * 1000000000ull;
@@ -221,6 +221,12 @@ static void measure_rate(void)
     say(count - begin, (double)(now_ns - begin_ns) / 1e9);
     weir_bench_job_say_number("handled", (double)count);
     weir_bench_job_say_number("resident_bytes", (double)weir_bench_resident_bytes());
+    struct weir_stats stats;
+    weir_consumer_stats(consumer, &stats, sizeof stats);
+    if (arm.job.poison_ppm > 0) {
+        weir_bench_job_say_number("retries", (double)stats.counters.retries);
+        weir_bench_job_say_number("dead_lettered", (double)stats.counters.dead_lettered);
+    }
     if (strcmp(arm.job.mode, "block") == 0)
         weir_bench_job_say_number("slept_us_mean", slept_us_mean());
 }
@@ -274,7 +280,7 @@ int main(int argc, char **argv)
     else if (arm.job.seconds > 0)
         measure_delays();
     else
-        measure_rate();
+        measure_rate(consumer);
     if (!holds) /* what is held is never finished */
         weir_bench_arm_consumer_stop(consumer);
     weir_bench_job_say_end();

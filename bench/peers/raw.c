@@ -58,7 +58,8 @@ static uint64_t round_of(rd_kafka_queue_t **queues, const struct weir_bench_raw 
             taken += !batch[j]->err;
             if (raw->on_message && !batch[j]->err)
                 raw->on_message(batch[j], raw->user);
-            rd_kafka_message_destroy(batch[j]);
+            if (!raw->keep)
+                rd_kafka_message_destroy(batch[j]);
         }
     }
     return taken;

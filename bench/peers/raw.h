@@ -18,6 +18,7 @@ struct weir_bench_raw {
     void (*on_message)(const rd_kafka_message_t *message, void *user); /* NULL: nothing is done with it */
     bool (*stop)(void *user);                                          /* asked where nothing came; NULL: never */
     void *user;
+    bool keep; /* messages are not destroyed: how much memory do they take? */
 };
 
 struct weir_bench_raw_result {
