@@ -357,7 +357,7 @@ static void run_once(const struct weir_bench_lab *lab, struct weir_bench_trial *
     struct rusage usage;
     int end, status;
     compose(lab, trial, &command);
-    if (trial->missing[0] || !is_there(lab, trial, &command))
+    if (trial->left_out || trial->missing[0] || !is_there(lab, trial, &command))
         return;
     pid_t child = spawn(&command, &end);
     bool in_time = read_end(end, output, sizeof output);
@@ -431,6 +431,8 @@ static void print_row(const struct weir_bench_trial *trial, const struct weir_be
     double rates[WEIR_BENCH_RUNS_MAX], costs[WEIR_BENCH_RUNS_MAX], ratios[WEIR_BENCH_RUNS_MAX];
     const char *label = trial->label ? trial->label : trial->arm;
     size_t count = weir_bench_each(trial, weir_bench_rate, rates);
+    if (trial->left_out)
+        return;
     if (count == 0) {
         fprintf(stderr, "  %-28s not measured: %s\n", label, trial->missing);
         return;

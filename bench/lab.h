@@ -48,6 +48,7 @@ struct weir_bench_trial {
     const char *label; /* NULL: the arm's name */
     const char *arm;
     const struct weir_bench_topic *topic;
+    bool left_out;                           /* not asked for: no word about it */
     uint64_t messages;                       /* to handle; 0: all that the topic holds */
     const char *words[WEIR_BENCH_WORDS_MAX]; /* more of its command line, NULL-terminated */
     /* set by weir_bench_lab_run */
