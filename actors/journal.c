@@ -448,6 +448,15 @@ static struct weir_journal_file *prepare(int descriptor, const char *path, const
     return NULL;
 }
 
+/* Was it removed between opening and locking? A file that never had a name, as one of memfd_create() that is opened by
+ * its descriptor, is still where the path leads. */
+static bool is_removed(const char *path, const struct stat *found)
+{
+    struct stat there;
+    return found->st_nlink == 0 &&
+           (stat(path, &there) != 0 || there.st_dev != found->st_dev || there.st_ino != found->st_ino);
+}
+
 /* Open, lock, map. A file made in vain is removed while it is locked, or where there are no locks: who has opened it
  * meanwhile and gets the lock then finds out that it has no name any more, and begins again. */
 static struct weir_journal_file *take_file(const char *path, int *descriptor, struct weir_error *error)
@@ -463,7 +472,7 @@ static struct weir_journal_file *take_file(const char *path, int *descriptor, st
         }
         int locked = lock_file(*descriptor, path, error);
         bool ours = locked == 0 && look(*descriptor, path, &found, error) == 0;
-        again = ours && found.st_nlink == 0;
+        again = ours && is_removed(path, &found);
         if (ours && !again)
             file = prepare(*descriptor, path, &found, error);
         if (!file && !again && created && locked <= 0)

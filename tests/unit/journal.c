@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -421,6 +422,25 @@ Test(journal_file, has_one_owner_at_a_time)
     cr_assert_not_null(mine, "%s", error.text);
     weir_journal_close(mine);
     remove_folder();
+}
+
+/* What a supervisor may hand from one process to the next: /proc/self/fd/N of a file that was never in a folder. */
+Test(journal_file, may_be_one_without_a_name)
+{
+    int descriptor = memfd_create("journal", MFD_CLOEXEC);
+    cr_assert_geq(descriptor, 0);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
+    struct weir_journal_name name = name_of(10);
+    struct weir_suspect suspect;
+    struct weir_journal *mine = open_journal("billing");
+    cr_assert_not_null(mine, "%s", error.text);
+    weir_journal_claim(weir_journal_slot(mine, 1), &name);
+    weir_journal_close(mine);
+    mine = open_journal("billing");
+    cr_assert_not_null(mine, "%s", error.text);
+    cr_assert(weir_journal_find(mine, &name, &suspect) && suspect.crashes == 1);
+    weir_journal_close(mine);
+    close(descriptor);
 }
 
 Test(journal_file, must_have_room_for_all_of_it)
