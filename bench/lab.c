@@ -444,8 +444,12 @@ static void print_row(const struct weir_bench_trial *trial, const struct weir_be
     }
     weir_bench_each(trial, weir_bench_cpu_ns_each, costs);
     size_t paired = weir_bench_ratios(trial, first, weir_bench_rate, ratios);
-    fprintf(stderr, "  %-28s %11.0f %9.2f %10.0f    %.0f..%.0f\n", label, weir_bench_median(rates, count),
-            weir_bench_median(ratios, paired), weir_bench_median(costs, count), low, high);
+    double cost = weir_bench_median(costs, count);
+    char text[24] = "-"; /* an arm that does not say it */
+    if (isfinite(cost))
+        snprintf(text, sizeof text, "%.0f", cost);
+    fprintf(stderr, "  %-28s %11.0f %9.2f %10s    %.0f..%.0f\n", label, weir_bench_median(rates, count),
+            weir_bench_median(ratios, paired), text, low, high);
 }
 
 void weir_bench_lab_table(const char *title, const struct weir_bench_trial *trials, size_t count)
