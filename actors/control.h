@@ -93,6 +93,7 @@ struct weir_control {
         uint64_t wanted, serving, served; /* forced commits: asked for, being done, done */
         uint64_t lease_after;             /* only a commit collected after this one shows that we are still a member */
         bool floors_only, all;
+        bool left_out;     /* of the commit under way: a partition that is about to go; see C6 in control_commit.c */
         uint32_t failures; /* in a row */
         struct weir_offsets offsets;
         size_t first; /* whose map goes in first, so that a full request leaves out another one each time */

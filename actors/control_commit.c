@@ -10,8 +10,10 @@
  *   C2. A snapshot's floor never lies below what has been acknowledged in the same epoch.
  *   C3. The maps of one request take MAPS_BYTES_MAX together at most; who is left out is first in the next one.
  *   C4. Metadata that the broker finds too large is not sent again: floors at once, and less room from then on.
- *   C5. What the last acknowledged commit of an epoch has said is not sent again, unless a commit is needed as such. So
- * a partition may be dirty for what may not show: an attempt burnt, of a message that the map does not list.
+ *   C5. What the last acknowledged commit of an epoch has said is not sent again, unless a commit is needed as such.
+ *       A partition may be dirty for what may not show: a burnt attempt of a message that the map does not list.
+ *   C6. A forced commit is not done while a partition that is about to go has not answered, as its worker is in a
+ *       handler of another one: it is collected again at once, until whoever asked for it has waited for long enough.
  */
 #include "actors/consumer.h"
 #include "actors/control.h"
@@ -95,10 +97,18 @@ static bool is_part(struct weir_control *control, struct weir_partition *partiti
     return dirty || partition->control.in_any_case;
 }
 
+/* C6 */
+static void serve(struct weir_control *control)
+{
+    if (!control->commit.left_out)
+        control->commit.served = control->commit.serving;
+}
+
 static void collect(struct weir_control *control)
 {
     size_t count = 0;
     control->commit.serving = control->commit.wanted;
+    control->commit.left_out = false;
     control->commit.sequence++;
     WEIR_EACH_PARTITION (partition, control) {
         partition->control.in_collect = is_part(control, partition);
@@ -135,11 +145,10 @@ static bool all_have_answered(const struct weir_control *control)
 
 /* ---- send ---- */
 
-static void again(struct weir_control *control, struct weir_partition *partition)
+static void again(struct weir_partition *partition)
 {
     partition->control.in_collect = false;
     atomic_store_explicit(&partition->dirty, true, memory_order_release);
-    (void)control;
 }
 
 static struct weir_said what_it_says(const struct weir_snapshot *snapshot, bool with_map)
@@ -197,10 +206,12 @@ static void add_all(struct weir_control *control)
             bool first_round = index++ >= control->commit.first % (count > 0 ? count : 1);
             if (first_round != (round == 0))
                 continue;
-            bool present =
-                has_answered(control, partition) && partition->snapshot.epoch == partition->control.epoch; /* C1 */
+            bool answered = has_answered(control, partition);
+            bool present = answered && partition->snapshot.epoch == partition->control.epoch; /* C1 */
             if (!present || !add(control, partition, &maps_bytes))
-                again(control, partition);
+                again(partition);
+            control->commit.left_out |=
+                !answered && (partition->control.in_event || control->closing != WEIR_CLOSING_NO);
         }
     }
     control->commit.first++;
@@ -215,7 +226,7 @@ static void give_up(struct weir_control *control)
     atomic_fetch_add_explicit(&control->consumer->commit_failures, 1, memory_order_relaxed);
     WEIR_EACH_PARTITION (partition, control) {
         if (partition->control.in_collect)
-            again(control, partition);
+            again(partition);
     }
 }
 
@@ -226,7 +237,7 @@ static void send(struct weir_control *control)
     add_all(control);
     if (control->commit.offsets.count == 0) {
         control->commit.state = WEIR_COMMIT_IDLE;
-        control->commit.served = control->commit.serving;
+        serve(control);
         return;
     }
     control->commit.tag = ++control->tag_next;
@@ -311,7 +322,7 @@ void weir_control_on_committed(struct weir_control *control, const struct weir_k
     if (error == WEIR_KAFKA_NONE) {
         acknowledged(control);
         control->commit.state = WEIR_COMMIT_IDLE;
-        control->commit.served = control->commit.serving;
+        serve(control);
         return;
     }
     weir_log(WEIR_LOG_WARN, WEIR_NO_FIELDS, "commit of %zu partitions refused: %s (%s)", control->commit.offsets.count,
