@@ -3,7 +3,7 @@
  *
  * Messages have keys of their own, so that order allows what is in flight. `bare` is the same calls with nothing
  * between them, which is what the machine allows just then; `flight` is Weir with a handler that answers later; `block`
- * is Weir with sleeping workers, where there are enough of them. Peers sleep on what they have: goroutines, tasks,
+ * is Weir with handlers that sleep on threads of their own. Peers sleep on what they have: goroutines, tasks,
  * threads.
  *
  * Thread: main.
@@ -14,7 +14,7 @@
 
 #define SECONDS           "4"
 #define TOPIC_SECONDS     12   /* of the ceiling: what bare and flight read while they warm up and measure */
-#define BLOCK_WORKERS_MAX 256  /* of Weir */
+#define BLOCK_THREADS_MAX 1000 /* of Weir */
 #define THREADS_MAX       1000 /* of a JVM that we would ask for */
 
 static const struct {
@@ -50,7 +50,7 @@ static const struct weir_bench_about ABOUT = {
 static bool can(const char *arm, uint64_t in_flight)
 {
     if (strcmp(arm, "block") == 0)
-        return in_flight <= BLOCK_WORKERS_MAX;
+        return in_flight <= BLOCK_THREADS_MAX;
     return strcmp(arm, "parallel-consumer") != 0 || in_flight <= THREADS_MAX;
 }
 

@@ -3,7 +3,7 @@
  *
  *   noop    nothing
  *   spin    keeps the processor busy for --work-us; with --seconds, delays of what arm-pace sends are measured
- *   block   sleeps for --work-us on one of --in-flight workers
+ *   block   sleeps for --work-us on one of --in-flight threads of their own (weir.blocking.threads)
  *   hold    never finishes: once --in-flight messages are in flight, how much memory is resident?
  *   gap     acks, but for one message a partition, which is finished when --in-flight others have passed it
  *
@@ -26,12 +26,12 @@
 #include <unistd.h>
 #include <weir/weir.h>
 
-#define WORKERS_MAX   256
+#define LANES_MAX     1024 /* threads that run handlers */
 #define LIMIT_SECONDS 240
 #define SAMPLE_NS     500000u
 #define SETTLE_NS     1500000000u
 
-/* One a worker, on cache lines of its own. */
+/* One a thread, on cache lines of its own. */
 struct lane {
     _Alignas(64) _Atomic uint64_t count; /* written by its worker, as is slept_ns */
     _Atomic uint64_t slept_ns;
@@ -50,7 +50,7 @@ static struct arm {
     struct weir_bench_job job;
     struct weir_bench_pace pace;
     struct straggler *stragglers;
-    struct lane lanes[WORKERS_MAX];
+    struct lane lanes[LANES_MAX];
 } arm;
 
 /* One writer: a plain addition that others may read. */
@@ -69,7 +69,7 @@ static struct lane *count_one(void)
 static uint64_t counted(void)
 {
     uint64_t sum = 0;
-    for (unsigned i = 0; i < WORKERS_MAX; i++)
+    for (unsigned i = 0; i < LANES_MAX; i++)
         sum += atomic_load_explicit(&arm.lanes[i].count, memory_order_relaxed);
     return sum;
 }
@@ -172,16 +172,27 @@ static weir_handler *handler_of(const char *mode)
 
 /* ---- what is measured ---- */
 
-static unsigned worker_count(void)
+static bool blocks(void)
 {
-    return strcmp(arm.job.mode, "block") == 0 ? (unsigned)arm.job.in_flight : arm.job.workers;
+    return strcmp(arm.job.mode, "block") == 0;
+}
+
+static void ask_for_threads(void)
+{
+    static char count[24];
+    if (arm.job.in_flight > LANES_MAX || arm.job.set_count + 1 == WEIR_BENCH_ARM_SETS_MAX)
+        weir_bench_die("at most %d threads", LANES_MAX);
+    snprintf(count, sizeof count, "%llu", (unsigned long long)arm.job.in_flight);
+    arm.job.set[arm.job.set_count][0] = "weir.blocking.threads";
+    arm.job.set[arm.job.set_count++][1] = count;
 }
 
 static const char *settings_text(void)
 {
     static char text[160];
-    snprintf(text, sizeof text, "%s handler, %u workers, fetch settings said to both sides,",
-             arm.job.mode[0] ? arm.job.mode : "noop", worker_count());
+    snprintf(text, sizeof text, "%s handler, %u workers, %llu threads that block, fetch settings said to both sides,",
+             arm.job.mode[0] ? arm.job.mode : "noop", arm.job.workers,
+             blocks() ? (unsigned long long)arm.job.in_flight : 0ull);
     return text;
 }
 
@@ -197,7 +208,7 @@ static void say(uint64_t messages, double seconds)
 static double slept_us_mean(void)
 {
     uint64_t sum = 0;
-    for (unsigned i = 0; i < WORKERS_MAX; i++)
+    for (unsigned i = 0; i < LANES_MAX; i++)
         sum += atomic_load_explicit(&arm.lanes[i].slept_ns, memory_order_relaxed);
     return (double)sum / 1e3 / (double)counted();
 }
@@ -227,7 +238,7 @@ static void measure_rate(const struct weir_consumer *consumer)
         weir_bench_job_say_number("retries", (double)stats.counters.retries);
         weir_bench_job_say_number("dead_lettered", (double)stats.counters.dead_lettered);
     }
-    if (strcmp(arm.job.mode, "block") == 0)
+    if (blocks())
         weir_bench_job_say_number("slept_us_mean", slept_us_mean());
 }
 
@@ -254,7 +265,7 @@ static void measure_delays(void)
     while (!weir_bench_pace_is_over(&arm.pace, counted()))
         weir_bench_sleep_until_ns(weir_bench_now_ns() + 1000000u);
     weir_bench_sleep_until_ns(weir_bench_now_ns() + 100000000u); /* the last additions */
-    for (unsigned i = 0; i < WORKERS_MAX; i++)
+    for (unsigned i = 0; i < LANES_MAX; i++)
         weir_bench_delays_merge(&delays, &arm.lanes[i].delays);
     say(delays.count, (double)arm.job.seconds);
     weir_bench_pace_say(&arm.pace, &delays);
@@ -263,10 +274,12 @@ static void measure_delays(void)
 int main(int argc, char **argv)
 {
     weir_bench_job_read(&arm.job, argc, argv);
-    if (arm.job.workers > WORKERS_MAX || (strcmp(arm.job.mode, "block") == 0 && arm.job.in_flight > WORKERS_MAX))
-        weir_bench_die("at most %d workers", WORKERS_MAX);
-    if (strcmp(arm.job.mode, "block") == 0)
+    if (arm.job.workers > LANES_MAX)
+        weir_bench_die("at most %d workers", LANES_MAX);
+    if (blocks()) {
+        ask_for_threads();
         prctl(PR_SET_TIMERSLACK, 1); /* inherited: sleeps end when they should, not up to 50 us later */
+    }
     make_stragglers();
     bool holds = strcmp(arm.job.mode, "hold") == 0;
     if (arm.job.seconds > 0)
@@ -274,7 +287,7 @@ int main(int argc, char **argv)
     char group[64];
     weir_bench_arm_group(group, sizeof group);
     struct weir_consumer *consumer =
-        weir_bench_arm_consumer(&arm.job, group, worker_count(), handler_of(arm.job.mode), NULL);
+        weir_bench_arm_consumer(&arm.job, group, arm.job.workers, handler_of(arm.job.mode), NULL);
     if (holds)
         measure_memory(consumer);
     else if (arm.job.seconds > 0)
