@@ -280,8 +280,11 @@ void weir_broker_topic_trim(const char *topic, int32_t partition, int64_t offset
 void weir_broker_watermarks(const char *topic, int32_t partition, int64_t *low, int64_t *high)
 {
     rd_kafka_t *kafka = client(RD_KAFKA_PRODUCER, configuration());
-    rd_kafka_resp_err_t error =
-        rd_kafka_query_watermark_offsets(kafka, topic, partition, low, high, WEIR_BROKER_WAIT_MS);
+    uint64_t deadline_ms = weir_broker_now_ms() + WEIR_BROKER_WAIT_MS;
+    rd_kafka_resp_err_t error;
+    do { /* a partition that has just been made has no leader for a moment */
+        error = rd_kafka_query_watermark_offsets(kafka, topic, partition, low, high, WEIR_BROKER_WAIT_MS);
+    } while (error == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION && weir_broker_now_ms() < deadline_ms);
     cr_assert_eq(error, RD_KAFKA_RESP_ERR_NO_ERROR, "watermarks of %s/%d: %s", topic, (int)partition,
                  rd_kafka_err2str(error));
     rd_kafka_destroy(kafka);

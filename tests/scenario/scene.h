@@ -33,7 +33,7 @@ void weir_scene_clear(struct weir_scene *scene); /* destroys what is left */
                                                                 "auto.offset.reset",                \
                                                                 "earliest",                         \
                                                                 "session.timeout.ms",               \
-                                                                "3000",                             \
+                                                                "6000",                             \
                                                                 "heartbeat.interval.ms",            \
                                                                 "300",                              \
                                                                 "fetch.wait.max.ms",                \
