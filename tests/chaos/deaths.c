@@ -229,8 +229,8 @@ void weir_scenario_revoke(struct weir_scene *scene)
     fprintf(stderr, "%" PRIu64 " partitions changed hands in the middle of a run, %" PRIu64 " times all were lost\n",
             amidst, losses);
     weir_scene_judge(scene);
-    WEIR_SCENE_REQUIRE(scene, 2 * amidst >= rounds, "vacuous: %" PRIu64 " partitions changed hands in the middle of a run",
-                       amidst);
+    WEIR_SCENE_REQUIRE(scene, 2 * amidst >= rounds,
+                       "vacuous: %" PRIu64 " partitions changed hands in the middle of a run", amidst);
     /* A revoke waits for its commit for 5 s: a broker that took longer is another matter. So is a loss, see
      * docs/chaos.md, "Found"; what it may bring again is in the bound. */
     WEIR_SCENE_REQUIRE(scene, scene->result->duplicates == 0 || losses > 0 || scene->result->longest_stall_ms >= 5000,
