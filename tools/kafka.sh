@@ -110,13 +110,14 @@ kafka_brokers_known() { # PORT
 
 kafka_port() { tr , '\n' <"$kafka_dir/bootstrap" | sed -n "$1s/.*://p"; } # BROKER
 
-# Wait until a broker answers and knows of COUNT brokers, itself among them.
+# Wait until a broker answers and knows of COUNT brokers, itself among them. One that was launched a moment ago may not be
+# a JVM yet: it counts as gone when it has not been one for some seconds.
 kafka_await() { # BROKER COUNT
-    local port deadline=$((SECONDS + 90))
+    local port deadline=$((SECONDS + 90)) seen=$SECONDS
     port=$(kafka_port "$1")
     until [ "$(kafka_brokers_known "$port")" -ge "$2" ]; do
-        kafka_pid "$1" >/dev/null || return 1
-        [ $SECONDS -lt $deadline ] || return 1
+        ! kafka_pid "$1" >/dev/null || seen=$SECONDS
+        [ $((SECONDS - seen)) -lt 5 ] && [ $SECONDS -lt $deadline ] || return 1
         sleep 0.1
     done
 }
