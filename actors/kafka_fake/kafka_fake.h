@@ -139,6 +139,7 @@ void weir_fake_topic_add_partitions(struct weir_fake_cluster *cluster, const cha
 void weir_fake_topic_deny(struct weir_fake_cluster *cluster, const char *topic, bool denied); /* read and write */
 void weir_fake_topic_limit(struct weir_fake_cluster *cluster, const char *topic, size_t message_bytes_max);
 int32_t weir_fake_topic_partitions(const struct weir_fake_cluster *cluster, const char *topic); /* -1: none such */
+const char *weir_fake_topic_at(const struct weir_fake_cluster *cluster, size_t index); /* of those there are; or NULL */
 
 /* A stored record. Lent until the log changes. */
 struct weir_fake_record {

@@ -172,6 +172,14 @@ int32_t weir_fake_topic_partitions(const struct weir_fake_cluster *cluster, cons
     return topic ? topic->partition_count : -1;
 }
 
+const char *weir_fake_topic_at(const struct weir_fake_cluster *cluster, size_t index)
+{
+    const struct fake_topic *topic = cluster->topics;
+    while (topic && (!topic->exists || index-- > 0))
+        topic = topic->next;
+    return topic ? topic->name : NULL;
+}
+
 void weir_fake_topics_free(struct weir_fake_cluster *cluster)
 {
     while (cluster->topics) {

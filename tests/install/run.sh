@@ -60,6 +60,8 @@ version=$(flags --modversion)
 command=$scratch/usr/local/bin/weir
 # shellcheck source=tests/install/symbols.sh
 . "$here/symbols.sh"
+# shellcheck source=tests/install/testkit.sh
+. "$here/testkit.sh"
 # shellcheck source=tests/install/command.sh
 . "$here/command.sh"
 
@@ -72,6 +74,7 @@ for header in "$scratch"/usr/local/include/weir/*.h; do
     check "${header}_alone_in_cpp" header_stands_alone c++ c++ "$header"
 done
 check_symbols
+check_testkit
 check_command
 check_run
 echo "$passed passed, $failed failed"

@@ -1,35 +1,37 @@
 # shellcheck shell=bash disable=SC2154
 # What the installed libraries show to a linker. Sourced by run.sh, after the installation.
 
-exported() { nm -D --defined-only "$libdir/libweir.so" | awk '{ print $3 }' | sort; }
+exported() { # LIBRARY
+    nm -D --defined-only "$libdir/$1" | awk '{ print $3 }' | sort
+}
 
-# Names that the public headers declare with WEIR_EXPORT: preprocessed, so that comments do not count.
-declared() {
-    echo '#include <weir/weir.h>' |
+# Names that a header and what it includes declare with WEIR_EXPORT: preprocessed, so that comments do not count.
+declared() { # HEADER
+    echo "#include <$1>" |
         cc -E -P -x c "-I$scratch/usr/local/include" - | tr '\n' ' ' |
         grep -oE '__attribute__ *\(\(visibility\("default"\)\)\)[^(;]*\(' | grep -oE 'weir_[a-z0-9_]+ *\($' |
         tr -d ' (' | sort
 }
 
 # The API is what the headers say, no more and no less.
-exports_are_the_declared() {
+exports_are_the_declared() { # LIBRARY HEADER
     local difference
-    difference=$(diff <(declared) <(exported)) && [ "$(declared | wc -l)" -gt 30 ] && return
+    difference=$(diff <(declared "$2") <(exported "$1")) && [ "$(declared "$2" | wc -l)" -gt 30 ] && return
     printf 'declared (<) and exported (>) differ:\n%s\n' "$difference"
     return 1
 }
 
 # Linked statically, nothing of Weir's can clash with a name of the program's.
-archive_names_are_prefixed() {
+archive_names_are_prefixed() { # ARCHIVE
     local foreign
-    foreign=$(nm -g --defined-only "$libdir/libweir.a" | awk 'NF == 3 && $3 !~ /^weir_/ { print $3 }' | sort -u)
-    [ "$(nm -g --defined-only "$libdir/libweir.a" | grep -c ' weir_')" -gt 100 ] && [ -z "$foreign" ] && return
-    printf 'libweir.a defines %s\n' "$foreign"
+    foreign=$(nm -g --defined-only "$libdir/$1" | awk 'NF == 3 && $3 !~ /^weir_/ { print $3 }' | sort -u)
+    [ "$(nm -g --defined-only "$libdir/$1" | grep -c ' weir_')" -gt 100 ] && [ -z "$foreign" ] && return
+    printf '%s defines %s\n' "$1" "$foreign"
     return 1
 }
 
-soname_is() { # NAME
-    readelf -d "$libdir/libweir.so" | grep "SONAME.*\[$1\]" >/dev/null
+soname_is() { # LIBRARY NAME
+    readelf -d "$libdir/$1" | grep "SONAME.*\[$2\]" >/dev/null
 }
 
 # ---- hardening: of FILE ----
@@ -63,7 +65,7 @@ branches_land_on_marks() {
 
 check_hardening() {
     local file
-    for file in "$libdir/libweir.so" "$command"; do
+    for file in "$libdir/libweir.so" "$libdir/libweir-testkit.so" "$command"; do
         for property in addresses_are_settled_at_the_start stack_is_not_executable lies_anywhere guards_its_stack \
             checks_its_buffers; do
             check "$(basename "$file")_$property" "$property" "$file"
@@ -73,8 +75,8 @@ check_hardening() {
 }
 
 check_symbols() {
-    check exports_are_the_declared exports_are_the_declared
-    check archive_names_are_prefixed archive_names_are_prefixed
-    check soname soname_is libweir.so.0
+    check exports_are_the_declared exports_are_the_declared libweir.so weir/weir.h
+    check archive_names_are_prefixed archive_names_are_prefixed libweir.a
+    check soname soname_is libweir.so libweir.so.0
     check_hardening
 }
