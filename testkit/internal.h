@@ -1,7 +1,8 @@
 /*
  * The insides of the test kit: what its files share. See <weir/testkit.h>.
  *
- *   kit.c        life, topics, time, processes
+ *   kit.c        life, topics, processes
+ *   time.c       how time passes, and what is called at a moment
  *   messages.c   what is sent, and what is asked of it
  *   ledger.c     runs, dead letters, floors, verdict
  *   faults.c     what goes wrong
@@ -27,6 +28,7 @@
 
 #define KIT_MS_NS UINT64_C(1000000)
 
+struct kit_call;
 struct kit_lane;
 struct kit_log;
 
@@ -49,7 +51,7 @@ struct weir_testkit_message {
     struct weir_testkit_message *before; /* in its lane */
     struct kit_run *runs;
     size_t run_count, run_capacity;
-    bool finished;
+    bool finished, dead;       /* dead: its letter came first */
     enum weir_outcome outcome; /* it was finished with */
     struct kit_letter *letter; /* the first */
 };
@@ -123,8 +125,10 @@ struct weir_testkit {
     uint64_t begin_ns;
     struct kit_process *process, *processes; /* the one that is alive; all */
     unsigned process_count;
-    bool running;        /* time is */
-    unsigned in_handler; /* depth */
+    bool running;           /* time is */
+    bool closing;           /* the kit is being destroyed */
+    struct kit_call *calls; /* of weir_testkit_after(), that are due */
+    unsigned in_handler;    /* depth */
 
     struct kit_topic topics[WEIR_TESTKIT_TOPICS_MAX];
     size_t topic_count;
@@ -151,10 +155,15 @@ void *weir_kit_grow(void *items, size_t count, size_t *capacity, size_t item_siz
 char *weir_kit_copy(const void *bytes, size_t size);                                /* and a NUL */
 struct kit_topic *weir_kit_topic(const struct weir_testkit *kit, const char *name); /* NULL: the first */
 struct kit_log *weir_kit_log(const struct weir_testkit *kit, const char *topic, int32_t partition);
-int weir_kit_check_ms(const char *what, int64_t ms, struct weir_error *error);
-int weir_kit_check_outside(const struct weir_testkit *kit, const char *what, struct weir_error *error);
 bool weir_kit_process_start(struct weir_testkit *kit, struct weir_error *error);
 void weir_kit_process_crash(struct weir_testkit *kit);
+
+/* time.c */
+int weir_kit_check_ms(const char *what, int64_t ms, struct weir_error *error);
+int weir_kit_check_outside(const struct weir_testkit *kit, const char *what, struct weir_error *error);
+int weir_kit_check_idle(const struct weir_testkit *kit, const char *what, struct weir_error *error);
+void weir_kit_pass(struct weir_testkit *kit, uint64_t duration_ns, bool (*done)(void *kit));
+void weir_kit_make_calls(struct weir_testkit *kit); /* all that are due, whenever that is: the kit goes */
 
 /* ledger.c */
 enum weir_outcome weir_kit_handle(struct weir_message *message, void *process);

@@ -1,5 +1,5 @@
 /*
- * The kit: its life, its topics, the processes in it, and how time passes. See internal.h.
+ * The kit: its life, its topics, and the processes in it. See internal.h.
  */
 #include "actors/report.h"
 #include "runtime/check.h"
@@ -47,33 +47,6 @@ char *weir_kit_copy(const void *bytes, size_t size)
     if (size > 0)
         memcpy(copy, bytes, size);
     return copy;
-}
-
-int weir_kit_check_ms(const char *what, int64_t ms, struct weir_error *error)
-{
-    if (ms >= 0 && ms <= WEIR_TESTKIT_MS_MAX)
-        return 0;
-    return weir_error_set(error, WEIR_INVALID, "%s=%" PRId64 ": must be 0..%" PRId64 " ms", what, ms,
-                          WEIR_TESTKIT_MS_MAX);
-}
-
-int weir_kit_check_outside(const struct weir_testkit *kit, const char *what, struct weir_error *error)
-{
-    if (!kit)
-        return weir_error_set(error, WEIR_INVALID, "%s: the kit is NULL", what);
-    if (kit->in_handler > 0)
-        return weir_error_set(error, WEIR_STATE, "%s: not from inside a handler; let weir_testkit_after() call it",
-                              what);
-    return 0;
-}
-
-/* As above, and not from what runs while time does either. */
-static int check_idle(const struct weir_testkit *kit, const char *what, struct weir_error *error)
-{
-    int result = weir_kit_check_outside(kit, what, error);
-    if (result == 0 && kit->running)
-        return weir_error_set(error, WEIR_STATE, "%s: time is running already; call it from the test itself", what);
-    return result;
 }
 
 /* ---- topics ---- */
@@ -254,21 +227,13 @@ static bool is_closed(void *argument)
     return weir_consumer_is_closed(kit->process->consumer);
 }
 
-static void pass(struct weir_testkit *kit, uint64_t duration_ns, bool (*done)(void *argument))
-{
-    weir_kit_look_at_handles(kit);
-    kit->running = true;
-    weir_simulation_run(kit->simulation, duration_ns, done, kit);
-    kit->running = false;
-}
-
 static int process_stop(struct weir_testkit *kit, struct weir_error *error)
 {
     struct kit_process *process = kit->process;
     uint64_t ms_max = weir_config_options(kit->config)->close_drain_ms_max + CLOSE_MS_BEYOND_DRAIN;
     weir_kit_trace(kit, "consumer %u is asked to stop", process->number);
     weir_consumer_stop(process->consumer);
-    pass(kit, ms_max * KIT_MS_NS, is_closed);
+    weir_kit_pass(kit, ms_max * KIT_MS_NS, is_closed);
     if (!is_closed(kit)) {
         weir_kit_process_crash(kit);
         return weir_error_set(error, WEIR_UNFINISHED, "the consumer has not closed after %" PRIu64 " ms: ended",
@@ -281,7 +246,7 @@ static int process_stop(struct weir_testkit *kit, struct weir_error *error)
 
 int weir_testkit_stop(struct weir_testkit *kit, struct weir_error *error)
 {
-    int result = check_idle(kit, "weir_testkit_stop", error);
+    int result = weir_kit_check_idle(kit, "weir_testkit_stop", error);
     if (result != 0)
         return result;
     kit->shake++;
@@ -305,102 +270,6 @@ int weir_testkit_start(struct weir_testkit *kit, struct weir_error *error)
 struct weir_consumer *weir_testkit_consumer(struct weir_testkit *kit)
 {
     return kit && kit->process ? kit->process->consumer : NULL;
-}
-
-/* ---- time ---- */
-
-int64_t weir_testkit_now_ms(const struct weir_testkit *kit)
-{
-    return kit ? (int64_t)((weir_simulation_now_ns(kit->simulation) - kit->begin_ns) / KIT_MS_NS) : 0;
-}
-
-int weir_testkit_run_ms(struct weir_testkit *kit, int64_t duration_ms, struct weir_error *error)
-{
-    int result = check_idle(kit, "weir_testkit_run_ms", error);
-    if (result == 0)
-        result = weir_kit_check_ms("duration_ms", duration_ms, error);
-    if (result == 0)
-        pass(kit, (uint64_t)duration_ms * KIT_MS_NS, NULL);
-    return result;
-}
-
-static bool is_over_or_broken(void *argument)
-{
-    const struct weir_testkit *kit = argument;
-    return kit->over == kit->sent || kit->violation_count > 0;
-}
-
-static const struct weir_testkit_message *first_that_is_not_over(const struct weir_testkit *kit)
-{
-    for (size_t i = 0; i < kit->topic_count; i++) {
-        for (int32_t partition = 0; partition < kit->topics[i].partition_count; partition++) {
-            const struct kit_log *log = kit->topics[i].logs[partition];
-            for (size_t offset = 0; offset < log->count; offset++) {
-                if (!weir_kit_is_over(log->messages[offset]))
-                    return log->messages[offset];
-            }
-        }
-    }
-    return NULL;
-}
-
-static int say_unfinished(const struct weir_testkit *kit, int64_t duration_ms, struct weir_error *error)
-{
-    const struct weir_testkit_message *first = first_that_is_not_over(kit);
-    WEIR_CHECK(first != NULL);
-    const char *last =
-        first->run_count > 0 ? weir_kit_outcome_name(first->runs[first->run_count - 1].outcome) : "nothing";
-    return weir_error_set(error, WEIR_UNFINISHED,
-                          "%" PRIu64 " of %" PRIu64 " messages are not over after %" PRId64
-                          " ms; the first, %.100s/%d at %" PRId64 ", is %s: %zu runs, the last answered %s%s",
-                          kit->sent - kit->over, kit->sent, duration_ms, first->log->topic, (int)first->log->partition,
-                          first->offset, weir_testkit_state_name((int)weir_testkit_message_state(first)),
-                          first->run_count, last, kit->process ? "" : "; no consumer runs");
-}
-
-int weir_testkit_run_until_over(struct weir_testkit *kit, int64_t duration_ms_max, struct weir_error *error)
-{
-    int result = check_idle(kit, "weir_testkit_run_until_over", error);
-    if (result == 0)
-        result = weir_kit_check_ms("duration_ms_max", duration_ms_max, error);
-    if (result != 0)
-        return result;
-    pass(kit, (uint64_t)duration_ms_max * KIT_MS_NS, is_over_or_broken);
-    pass(kit, 0, NULL); /* the last outcomes arrive, so that statistics have them */
-    return kit->over == kit->sent ? 0 : say_unfinished(kit, duration_ms_max, error);
-}
-
-struct call {
-    struct weir_testkit *kit;
-    weir_testkit_function *function;
-    void *argument;
-};
-
-static void on_call(void *argument)
-{
-    struct call call = *(struct call *)argument;
-    free(argument);
-    call.function(call.argument);
-    weir_kit_look_at_handles(call.kit);
-}
-
-int weir_testkit_after(struct weir_testkit *kit, int64_t delay_ms, weir_testkit_function *function, void *argument,
-                       struct weir_error *error)
-{
-    if (!kit || !function)
-        return weir_error_set(error, WEIR_INVALID, "weir_testkit_after: the %s is NULL", kit ? "function" : "kit");
-    int result = weir_kit_check_ms("delay_ms", delay_ms, error);
-    if (result != 0)
-        return result;
-    struct call *call = weir_kit_allocate(sizeof *call);
-    *call = (struct call){kit, function, argument};
-    weir_fake_after(kit->cluster, (uint64_t)delay_ms * KIT_MS_NS, on_call, free, call);
-    return 0;
-}
-
-uint64_t weir_testkit_random(struct weir_testkit *kit, uint64_t bound)
-{
-    return kit ? weir_random_below(&kit->random, bound) : 0;
 }
 
 /* ---- life ---- */
@@ -452,13 +321,14 @@ static void kit_free(struct weir_testkit *kit)
 
 void weir_testkit_destroy(struct weir_testkit *kit)
 {
-    if (!kit || check_idle(kit, "weir_testkit_destroy", NULL) != 0)
+    if (!kit || weir_kit_check_idle(kit, "weir_testkit_destroy", NULL) != 0)
         return;
     weir_kit_calm(kit);
     if (kit->process)
         process_stop(kit, NULL);
     weir_kit_make_stale(kit, NULL);
-    pass(kit, HANDLES_COME_BACK_NS, NULL); /* their messages are freed */
+    weir_kit_make_calls(kit);
+    weir_kit_pass(kit, HANDLES_COME_BACK_NS, NULL); /* the messages of handles are freed */
     kit_free(kit);
 }
 

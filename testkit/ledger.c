@@ -330,8 +330,10 @@ static void letter_add(struct weir_testkit *kit, const struct weir_testkit_recor
     kit->letters_end = &letter->next;
     kit->letter_count++;
     kit->over += !weir_kit_is_over(message);
-    if (!message->letter)
+    if (!message->letter) {
         message->letter = letter;
+        message->dead = !message->finished;
+    }
     weir_kit_trace(kit, "%s/%d at %" PRId64 ": its dead letter is in %s/%d at %" PRId64 ": %s", message->log->topic,
                    (int)message->log->partition, message->offset, letter->topic, (int)letter->partition, letter->offset,
                    letter->cause ? letter->cause : "no cause");

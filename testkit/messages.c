@@ -138,10 +138,10 @@ enum weir_testkit_state weir_testkit_message_state(const struct weir_testkit_mes
 {
     if (!message)
         return WEIR_TESTKIT_WAITING;
+    if (message->dead)
+        return WEIR_TESTKIT_DEAD;
     if (message->finished)
         return message->outcome == WEIR_SKIP ? WEIR_TESTKIT_SKIPPED : WEIR_TESTKIT_ACKED;
-    if (message->letter)
-        return WEIR_TESTKIT_DEAD;
     return message->run_count > 0 && message->runs[message->run_count - 1].open ? WEIR_TESTKIT_RUNNING
                                                                                 : WEIR_TESTKIT_WAITING;
 }

@@ -1,8 +1,9 @@
 /*
  * The test kit: a handler under test, on virtual time and a Kafka in memory.
  *
- *     #include <weir/testkit.h>                                      cc test.c $(pkg-config --cflags --libs
- * weir-testkit)
+ *     cc test.c $(pkg-config --cflags --libs weir-testkit)
+ *
+ *     #include <weir/testkit.h>
  *
  *     struct weir_testkit *kit = weir_testkit_create(NULL, on_order, NULL, 1, &error);
  *     const struct weir_testkit_message *order = weir_testkit_send_text(kit, NULL, "key", "value", &error);
@@ -44,9 +45,9 @@ struct weir_testkit;
 struct weir_testkit_message; /* one that was sent, and what became of it */
 
 #define WEIR_TESTKIT_BY_KEY         (-1)
-#define WEIR_TESTKIT_MS_MAX         INT64_C(31536000000) /* a year: the longest time that may be asked for at once */
-#define WEIR_TESTKIT_BYTES_MAX      1000000              /* of key and value together */
-#define WEIR_TESTKIT_PARTITIONS     4                    /* that a topic has unless weir_testkit_topic() says more */
+#define WEIR_TESTKIT_MS_MAX         INT64_C(2592000000) /* 30 days: the longest time that may be asked for at once */
+#define WEIR_TESTKIT_BYTES_MAX      1000000             /* of key and value together, and of the headers */
+#define WEIR_TESTKIT_PARTITIONS     4                   /* that a topic has unless weir_testkit_topic() says more */
 #define WEIR_TESTKIT_PARTITIONS_MAX 256
 #define WEIR_TESTKIT_TOPICS_MAX     64
 
@@ -66,9 +67,9 @@ struct weir_testkit_message; /* one that was sent, and what became of it */
 WEIR_EXPORT struct weir_testkit *weir_testkit_create(const struct weir_config *config, weir_handler *handler,
                                                      void *user, uint64_t seed, struct weir_error *error);
 
-/** Close the consumer as weir_testkit_stop() does, and free. Handles still out become stale. What is due of
- *  weir_testkit_after() until the consumer has closed is called, what is due later is not. NULL is fine. Not from
- *  inside a handler or such a call: it then does nothing. */
+/** Close the consumer as weir_testkit_stop() does, and free. Handles still out become stale; then what is still due of
+ *  weir_testkit_after() is called, so that arguments can be freed. NULL is fine. Called by a handler or such a function
+ *  it does nothing. */
 WEIR_EXPORT void weir_testkit_destroy(struct weir_testkit *kit);
 
 /** Make a topic, for a weir.topics with an expression; or give one that is there more partitions. Partitions: up to
@@ -181,7 +182,8 @@ WEIR_EXPORT int64_t weir_testkit_committed(const struct weir_testkit *kit, const
 
 WEIR_EXPORT int64_t weir_testkit_now_ms(const struct weir_testkit *kit);
 
-/** Let `duration_ms` pass, 0 .. WEIR_TESTKIT_MS_MAX. Not from inside a handler. */
+/** Let `duration_ms` pass, 0 .. WEIR_TESTKIT_MS_MAX. Not from inside a handler. Cost: an hour in which nothing happens
+ *  takes about 20 ms. */
 WEIR_EXPORT int weir_testkit_run_ms(struct weir_testkit *kit, int64_t duration_ms, struct weir_error *error);
 
 /**
@@ -194,8 +196,9 @@ WEIR_EXPORT int weir_testkit_run_ms(struct weir_testkit *kit, int64_t duration_m
 WEIR_EXPORT int weir_testkit_run_until_over(struct weir_testkit *kit, int64_t duration_ms_max,
                                             struct weir_error *error);
 
-/** Call `function(argument)` in `delay_ms`, 0 .. WEIR_TESTKIT_MS_MAX, between two steps of the consumer: to finish what
- *  a handler gave out by WEIR_LATER, as the answer of a downstream would. Also from inside a handler. */
+/** Call `function(argument)` once, in `delay_ms`, 0 .. WEIR_TESTKIT_MS_MAX, between two steps of the consumer: to
+ * finish what a handler gave out by WEIR_LATER, as the answer of a downstream would. Also from inside a handler. At the
+ * latest weir_testkit_destroy() calls it, and what it asks of the kit is then refused. */
 typedef void weir_testkit_function(void *argument);
 WEIR_EXPORT int weir_testkit_after(struct weir_testkit *kit, int64_t delay_ms, weir_testkit_function *function,
                                    void *argument, struct weir_error *error);

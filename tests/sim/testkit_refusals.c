@@ -123,7 +123,7 @@ Test(testkit_refusals, of_times)
     struct scene *scene = weir_scene_create(4, NULL);
     struct weir_testkit *kit = scene->kit;
     for (size_t i = 0; i < 4; i++) {
-        expect_refusal(weir_testkit_run_ms(kit, bad[i], error), WEIR_INVALID, "must be 0..31536000000 ms");
+        expect_refusal(weir_testkit_run_ms(kit, bad[i], error), WEIR_INVALID, "must be 0..2592000000 ms");
         expect_refusal(weir_testkit_run_until_over(kit, bad[i], error), WEIR_INVALID, "duration_ms_max=");
         expect_refusal(weir_testkit_after(kit, bad[i], nothing, NULL, error), WEIR_INVALID, "delay_ms=");
         expect_refusal(weir_testkit_broker_down(kit, bad[i], error), WEIR_INVALID, "duration_ms=");
@@ -213,6 +213,31 @@ Test(testkit_refusals, of_what_must_not_come_from_inside)
     expect_ok(weir_testkit_run_ms(scene.kit, 5000, error));
     cr_assert_eq(scene.calls, 2);
     weir_testkit_destroy(scene.kit);
+}
+
+static void from_the_end(void *argument)
+{
+    struct scene *scene = argument;
+    try_from_inside(scene);
+    expect_refusal(weir_testkit_after(scene->kit, 1, nothing, NULL, error), WEIR_STATE, "is being destroyed");
+    expect_refusal(weir_testkit_start(scene->kit, error), WEIR_STATE, "is being destroyed");
+    if (scene->kept_count > 0)
+        cr_assert_eq(weir_later_finish(scene->kept[0], WEIR_ACK), WEIR_STALE);
+}
+
+Test(testkit_refusals, of_what_comes_when_the_kit_goes_which_is_called_once)
+{
+    struct scene scene = {0};
+    scene.kit = weir_testkit_create(NULL, weir_scene_handle, &scene, 9, NULL);
+    cr_assert_not_null(scene.kit);
+    weir_scene_send(&scene, "a", "keep");
+    expect_ok(weir_testkit_after(scene.kit, WEIR_TESTKIT_MS_MAX, from_the_end, &scene, error));
+    expect_ok(weir_testkit_after(scene.kit, WEIR_TESTKIT_MS_MAX, from_the_end, &scene, error));
+    expect_ok(weir_testkit_run_ms(scene.kit, 2000, error));
+    cr_assert_eq(scene.kept_count, 1);
+    scene.calls = 0;
+    weir_testkit_destroy(scene.kit);
+    cr_assert_eq(scene.calls, 2);
 }
 
 /* ---- NULL ---- */
