@@ -58,7 +58,7 @@ struct weir_testkit_message; /* one that was sent, and what became of it */
  *
  * config:  as in production; what it does not set is set for it: group.id "testkit", weir.topics "messages",
  *          weir.workers 2. NULL: all of that. Brokers are not asked for. auto.offset.reset is always earliest,
- *          weir.crash.journal always off, and unless weir.log.level is set only errors are logged.
+ *          weir.crash.journal always off, and only errors are logged where weir.log.level is its default.
  * seed:    decides in which order what may happen at once does happen, and all that is left to chance.
  *
  * Ownership: the caller's, weir_testkit_destroy(). `config` is copied; `handler` and `user` must outlive it.
