@@ -38,7 +38,7 @@ build_peer_franz-go() { # FOLDER TARGET
 
 build_peer_rust-rdkafka() {
     command -v cargo >/dev/null || { echo "no cargo on this machine" && return 2; }
-    (cd "$1" && quietly peer-rust-rdkafka cargo build --release --locked --target-dir "$2/target") &&
+    (cd "$1" && quietly peer-rust-rdkafka cargo build --release --target-dir "$2/target") &&
         peer_write_run rust-rdkafka "$2/target/release/peer-rust-rdkafka"
 }
 
