@@ -20,8 +20,8 @@ enum {
     AGAIN_PERMILLE_MAX = 10,
 };
 
-/* A message of a slow key keeps the whole Fetch response that it came in, in which lie those of other partitions too;
- * so responses are made small here. See docs/chaos.md, "Found". */
+/* What was pulled before the first handler gave a message out keeps its whole Fetch response, in which lie messages of
+ * other partitions too; so responses are made small here. See docs/chaos.md, "Found". */
 #define FETCH_BYTES "65536"
 
 /* VmHWM: the most that was ever resident. */
