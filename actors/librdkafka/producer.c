@@ -117,11 +117,14 @@ static rd_kafka_resp_err_t add_headers(rd_kafka_headers_t *list, const struct we
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
+/* A producer that has failed for good refuses with the cause of that; to us it is its end, whatever the cause. */
 static rd_kafka_resp_err_t code_of(rd_kafka_error_t *error)
 {
-    rd_kafka_resp_err_t code = error ? rd_kafka_error_code(error) : RD_KAFKA_RESP_ERR_NO_ERROR;
-    if (error)
-        rd_kafka_error_destroy(error);
+    if (!error)
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    rd_kafka_resp_err_t code =
+        rd_kafka_error_is_fatal(error) ? RD_KAFKA_RESP_ERR__FATAL : rd_kafka_error_code(error);
+    rd_kafka_error_destroy(error);
     return code;
 }
 

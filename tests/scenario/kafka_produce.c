@@ -183,6 +183,25 @@ Test(kafka_produce, a_producer_that_fails_for_good_is_replaced)
     weir_mock_destroy(mock);
 }
 
+/* Goal: what is refused because its producer has just failed for good is retriable, whatever the producer's cause.
+ * Method: nothing is served, so that the next produce meets the end of its producer before control does. */
+Test(kafka_produce, the_end_of_a_producer_is_not_the_fault_of_a_message)
+{
+    struct weir_mock *mock = cluster(1);
+    struct weir_driver *driver = weir_driver_create(weir_mock_bootstrap(mock), "g", TOPIC, NULL);
+    weir_mock_fail(mock, WEIR_MOCK_INIT_PRODUCER_ID, RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, 1);
+    enum weir_kafka_error error = WEIR_KAFKA_NONE;
+    unsigned accepted = 0;
+    while (produce(driver, "a", NULL, &error) == 0) {
+        cr_assert_lt(accepted++, 1000, "the producer does not fail");
+        usleep(10000);
+    }
+    cr_assert_eq(error, WEIR_KAFKA_RETRIABLE, "%s", weir_kafka_error_name(error));
+    WEIR_DRIVER_UNTIL(driver, driver->delivered == accepted);
+    weir_driver_destroy(driver);
+    weir_mock_destroy(mock);
+}
+
 /* Goal: a full queue says so, and takes more when the broker is back and deliveries have come. */
 Test(kafka_produce, a_full_queue_takes_more_after_deliveries)
 {
