@@ -269,6 +269,7 @@ static void take_fetched(struct weir_control *control, struct weir_partition *pa
     } else {
         atomic_store_explicit(&partition->committed, -1, memory_order_release);
         partition->control.has_map = false;
+        partition->control.retry_ns = 0; /* that was of the READ */
         weir_control_move(partition, WEIR_CONTROL_RESOLVE);
     }
 }

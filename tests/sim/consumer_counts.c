@@ -203,3 +203,33 @@ Test(lease, comes_back_with_no_commit_of_before_the_sleep)
     }
     close_world(world);
 }
+
+/* ---- the start ---- */
+
+/* How long it takes from the assignment to an open gate. */
+static uint64_t opening_ns(bool committed)
+{
+    struct weir_world *world = make(NULL, 1, WEIR_ACK, 0);
+    struct weir_simulation *simulation = weir_world_simulation(world);
+    if (committed)
+        weir_fake_set_committed(weir_world_cluster(world), "group",
+                                &(struct weir_kafka_offset){.topic = "orders", .offset = 0});
+    weir_world_start(world);
+    struct weir_partition *partition = NULL;
+    while (!(partition = weir_consumer_find(weir_own_consumer(), "orders", 0)))
+        cr_assert(weir_simulation_step(simulation));
+    uint64_t begun_ns = weir_simulation_now_ns(simulation);
+    while (partition->gate == WEIR_GATE_CLOSED)
+        cr_assert(weir_simulation_step(simulation));
+    uint64_t opened_ns = weir_simulation_now_ns(simulation);
+    cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
+    close_world(world);
+    return opened_ns - begun_ns;
+}
+
+Test(start, takes_no_longer_than_its_requests)
+{
+    uint64_t with_ns = opening_ns(true), without_ns = opening_ns(false);
+    cr_assert_lt(with_ns, SECOND / 10, "%llu ms", (unsigned long long)(with_ns / 1000000));
+    cr_assert_lt(without_ns, SECOND / 5, "%llu ms without a commit", (unsigned long long)(without_ns / 1000000));
+}
