@@ -5,7 +5,8 @@
  *   R1. At any rebalance event every gate closes, at once: librdkafka has paused all partitions by then and may drop
  *       what it counts as delivered.
  *   R2. ASSIGN is answered when every position is known (the floor read back, or the policy resolved), for at most
- *       ANSWER_MS_MAX; what is not known by then is assigned closed, and sought when it is.
+ *       ANSWER_MS_MAX, and not at all once the group is being left, since nothing is read then; what is not known by
+ *       then is assigned closed, and sought when it is.
  *   R3. REVOKE: handlers stop starting; running ones have revoke.drain.ms.max; then one commit; then the answer. A
  *       partition whose actor cannot answer (its worker is stuck in a handler) is given away without a last commit.
  *   R4. LOST: the same without drain and commit.
@@ -440,7 +441,8 @@ static bool all_positions_known(struct weir_control *control)
 static void answer_assign(struct weir_control *control)
 {
     struct weir_kafka *kafka = control->consumer->kafka;
-    if (!all_positions_known(control) && control->now_ns < control->phase_until_ns)
+    bool may_wait = control->now_ns < control->phase_until_ns && control->closing < WEIR_CLOSING_LEAVE;
+    if (may_wait && !all_positions_known(control))
         return;
     weir_offsets_clear(&control->request);
     WEIR_EACH_PARTITION (partition, control) {
