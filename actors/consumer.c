@@ -11,6 +11,7 @@
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include "runtime/memory.h"
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -250,14 +251,18 @@ struct weir_consumer *weir_consumer_create(const struct weir_config *config, wei
 static _Atomic(struct weir_consumer *) signalled; /* the one that SIGINT and SIGTERM stop */
 static struct sigaction old_interrupt, old_terminate;
 
+static _Atomic uint32_t on_signal_count; /* threads in on_signal() */
+
+/* The count first and last, both in one order with `signalled`: forget_signals() waits for whoever may have seen it. */
 static void on_signal(int signal_number)
 {
-    struct weir_consumer *consumer = atomic_load_explicit(&signalled, memory_order_acquire);
-    if (!consumer)
-        return;
-    if (atomic_fetch_add_explicit(&consumer->signals, 1, memory_order_relaxed) >= 2)
+    atomic_fetch_add(&on_signal_count, 1);
+    struct weir_consumer *consumer = atomic_load(&signalled);
+    if (consumer && atomic_fetch_add_explicit(&consumer->signals, 1, memory_order_relaxed) >= 2)
         _exit(128 + signal_number);
-    weir_consumer_stop(consumer);
+    if (consumer)
+        weir_consumer_stop(consumer);
+    atomic_fetch_sub(&on_signal_count, 1);
 }
 
 static void watch_signals(struct weir_consumer *consumer)
@@ -280,6 +285,8 @@ static void forget_signals(struct weir_consumer *consumer)
     sigaction(SIGINT, &old_interrupt, NULL);
     sigaction(SIGTERM, &old_terminate, NULL);
     atomic_store(&signalled, NULL);
+    while (atomic_load(&on_signal_count) > 0)
+        sched_yield();
 }
 
 void weir_consumer_stop_on_signals(struct weir_consumer *consumer)

@@ -4,6 +4,7 @@
  */
 #include "tests/support/test.h"
 #include <pthread.h>
+#include <signal.h>
 #include <weir/consumer.h>
 #include <weir/log.h>
 
@@ -116,4 +117,26 @@ Test(consumer_life, ends_at_once_when_it_was_stopped_before_it_started)
     cr_assert_eq(weir_consumer_start(consumer, &error), WEIR_STATE);
     cr_assert_eq(weir_consumer_pause(consumer, "orders", 7), WEIR_INVALID);
     weir_consumer_destroy(consumer);
+}
+
+static void *interrupt(void *nothing)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    while (action.sa_handler == SIG_DFL) /* not started yet */
+        sigaction(SIGTERM, NULL, &action);
+    raise(SIGTERM);
+    return nothing;
+}
+
+/* The thread is not waited for before the consumer is gone: ThreadSanitizer says whether its handler was. */
+Test(consumer_life, ends_by_a_signal_on_a_thread_of_the_program)
+{
+    struct weir_error error;
+    struct weir_consumer *consumer = make();
+    pthread_t thread;
+    weir_consumer_stop_on_signals(consumer);
+    cr_assert_eq(pthread_create(&thread, NULL, interrupt, NULL), 0);
+    cr_assert_eq(weir_consumer_run(consumer, &error), 0, "%s", error.text);
+    weir_consumer_destroy(consumer);
+    pthread_join(thread, NULL);
 }
