@@ -194,13 +194,17 @@ static bool nothing_runs(const struct weir_partition *partition)
     return true;
 }
 
-/* Only messages that wait for a retry, or for a dead letter that cannot be sent now, are left. */
+/* Only messages that wait for a retry, or for a dead letter that cannot be sent now, are left. Stragglers of an older
+ * epoch are not in the tracker: nothing is waited for but what stands behind them. */
 static bool only_held(const struct weir_partition *partition)
 {
-    uint64_t waiting = 0;
-    for (size_t bucket = 0; bucket < WEIR_ATTEMPT_BUCKETS; bucket++)
-        waiting += partition->waiting[bucket].count;
-    return partition->dlq_pending == 0 && partition->key_count == waiting + partition->dying.count;
+    if (partition->dlq_pending > 0)
+        return false;
+    for (const struct weir_message *message = partition->tracker.head; message; message = message->after) {
+        if (message->owner->state != WEIR_KEY_WAITING && message->owner->state != WEIR_KEY_DYING)
+            return false;
+    }
+    return true;
 }
 
 void weir_partition_take_order(struct weir_partition *partition)

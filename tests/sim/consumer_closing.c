@@ -118,6 +118,63 @@ Test(closing, does_not_wait_for_positions_of_an_assignment_that_came_too_late)
     weir_world_destroy(world);
 }
 
+static struct weir_later straggler;
+
+static enum weir_outcome give_out_first(struct weir_message *message, void *user)
+{
+    uint64_t run;
+    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
+                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    bool first = straggler.message == NULL;
+    weir_world_end(user, run, first ? WEIR_RETRY : WEIR_ACK);
+    if (!first)
+        return WEIR_ACK;
+    straggler = weir_message_later(message);
+    return WEIR_LATER;
+}
+
+static void run_until_held(struct weir_world *world, struct weir_world_process *process)
+{
+    for (unsigned s = 0; s < 120 && !weir_fake_client_holds(weir_world_kafka(process), "orders", 0); s++)
+        weir_world_run(world, SECOND);
+    cr_assert(weir_fake_client_holds(weir_world_kafka(process), "orders", 0));
+    weir_world_run(world, 10 * SECOND);
+}
+
+/* The partition is lost while a handle is out, another process finishes its message, and the partition comes back. */
+Test(closing, does_not_wait_for_handles_of_an_older_epoch)
+{
+    static const char *const options[] = {"weir.close.drain.ms.max", "30000", NULL};
+    static const struct weir_own own = {give_out_first, options};
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    straggler.message = NULL;
+    struct weir_world *world = weir_world_create(&(struct weir_world_settings){
+        .seed = 1, .partitions = 1, .messages = 20, .driver = &weir_own_driver, .driver_data = &own});
+    struct weir_world_process *holder = weir_world_start(world);
+    struct weir_consumer *consumer = weir_own_consumer();
+    run_until_held(world, holder);
+    struct weir_world_process *other = weir_world_start(world);
+    weir_world_run(world, 10 * SECOND);
+    weir_fake_client_partition(weir_world_kafka(holder), 60 * SECOND);
+    run_until_held(world, other);
+    cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
+    weir_world_stop(other);
+    run_until_held(world, holder);
+    cr_assert_eq(straggler.message->partition->stragglers, 1);
+    weir_world_stop(holder);
+    uint64_t begun_ns = weir_simulation_now_ns(weir_world_simulation(world));
+    while (!weir_consumer_is_closed(consumer) &&
+           weir_simulation_now_ns(weir_world_simulation(world)) < begun_ns + 40 * SECOND)
+        weir_simulation_step(weir_world_simulation(world));
+    uint64_t took_ns = weir_simulation_now_ns(weir_world_simulation(world)) - begun_ns;
+    cr_assert_lt(took_ns, 2 * SECOND, "closed after %llu ms", (unsigned long long)(took_ns / 1000000));
+    cr_assert_eq(weir_later_finish(straggler, WEIR_ACK), WEIR_STALE);
+    cr_assert(weir_world_close(world, 60 * SECOND));
+    struct weir_world_verdict verdict = weir_world_verdict(world);
+    cr_assert(verdict.ok, "%s", verdict.text);
+    weir_world_destroy(world);
+}
+
 /* ---- sleeping ---- */
 
 struct nap {
