@@ -362,6 +362,13 @@ void weir_partition_enforce_held(struct weir_partition *partition)
 
 /* ---- what a run said ---- */
 
+/* The first message of a READY key is out with a handle. From now on, as the list is in the order of this time. */
+static void await_answer(struct weir_partition *partition, struct weir_key *key)
+{
+    key->first->started_later_ns = now(partition);
+    enter_list(partition, key, WEIR_KEY_LATER);
+}
+
 /* Act on the outcome of the first message of a READY key. */
 static void act(struct weir_partition *partition, struct weir_key *key, enum weir_outcome outcome)
 {
@@ -386,9 +393,8 @@ static void act(struct weir_partition *partition, struct weir_key *key, enum wei
         die(partition, key, WEIR_DLQ_DEAD);
         break;
     case WEIR_LATER:
-        key->first->started_later_ns = now(partition);
         atomic_store_explicit(&partition->consumer->gives_out, true, memory_order_relaxed);
-        enter_list(partition, key, WEIR_KEY_LATER);
+        await_answer(partition, key);
         break;
     }
 }
@@ -446,7 +452,7 @@ static void drop_run(struct weir_partition *partition, struct weir_key *key, uin
             (message->outcome == WEIR_LATER || !weir_message_close_handle(message))) {
             for (; count > 1; count--)
                 drop_second(partition, key);
-            enter_list(partition, key, WEIR_KEY_LATER); /* its holder still reads it */
+            await_answer(partition, key); /* its holder still reads it */
             return;
         }
         message->later_answered = false;

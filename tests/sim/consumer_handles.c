@@ -482,6 +482,49 @@ Test(handles, of_a_lost_partition_keep_their_key_from_starting_when_it_comes_bac
     cr_assert_gt(tested, 0);
 }
 
+static unsigned reported;
+
+static void count_reports(void *user, enum weir_log_level level, const char *text, const struct weir_log_field *fields,
+                          size_t field_count)
+{
+    (void)user;
+    (void)level;
+    (void)fields;
+    (void)field_count;
+    reported += strncmp(text, "given out by WEIR_LATER", 23) == 0;
+}
+
+Test(handles, of_a_lost_partition_are_reported_when_they_have_been_out_for_too_long_and_not_before)
+{
+    static const char *const options[] = {"weir.handler.warn.ms", "20000", NULL};
+    static const struct weir_own own = {give_out_one, options};
+    unsigned tested = 0;
+    for (uint64_t seed = 1; seed <= weir_test_scaled(20); seed++) {
+        weir_log_set(count_reports, NULL, WEIR_LOG_WARN);
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                                                   .partitions = 1,
+                                                                                   .keys = 2,
+                                                                                   .later_ns_max = 3600 * SECOND,
+                                                                                   .driver = &weir_own_driver,
+                                                                                   .driver_data = &own});
+        given_out = reported = 0;
+        weir_world_start(world);
+        weir_world_run(world, 30 * SECOND); /* so that the clock stands above the limit */
+        weir_world_produce(world, 20);
+        for (unsigned tenth = 0; tenth < 300 && given_out == 0; tenth++)
+            weir_world_run(world, SECOND / 10);
+        weir_world_run(world, 15 * SECOND);
+        const struct weir_partition *partition = weir_consumer_find(weir_own_consumer(), "orders", 0);
+        if (given_out > 0 && partition->stragglers == 1 && partition->later.count == 1) {
+            cr_assert_eq(reported, 0);
+            weir_world_run(world, 15 * SECOND);
+            tested += reported > 0;
+        }
+        weir_world_destroy(world);
+    }
+    cr_assert_gt(tested, 0);
+}
+
 /* ---- other threads ---- */
 
 #define THREADS 2
