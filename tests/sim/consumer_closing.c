@@ -320,3 +320,30 @@ Test(at_most_once, loses_nothing_when_partitions_move_in_good_order)
         weir_world_destroy(world);
     }
 }
+
+Test(at_most_once, loses_what_was_committed_when_a_process_dies_and_keeps_the_order_of_the_rest)
+{
+    static const char *const options[] = {"weir.delivery", "at-most-once", NULL};
+    uint64_t lost = 0;
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(40); seed++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                                                   .chances = {.later = 600},
+                                                                                   .keys = 4,
+                                                                                   .later_ns_max = SECOND,
+                                                                                   .floor_unchecked = true,
+                                                                                   .driver = &weir_world_consumer,
+                                                                                   .driver_data = options});
+        weir_world_start(world);
+        weir_world_disturb(world, 20 * SECOND, 6, WEIR_WORLD_CRASH);
+        weir_world_produce_during(world, 30 * SECOND, 300);
+        weir_world_run(world, 120 * SECOND);
+        cr_assert(weir_world_close(world, 60 * SECOND), "seed %llu: not closed in time", (unsigned long long)seed);
+        struct weir_world_verdict verdict = weir_world_verdict(world);
+        cr_assert(verdict.ok, "seed %llu: %s", (unsigned long long)seed, verdict.text);
+        cr_assert_eq(weir_world_tally(world)->duplicates, 0);
+        lost += weir_world_tally(world)->produced - weir_world_tally(world)->over;
+        weir_world_destroy(world);
+    }
+    cr_assert_gt(lost, 0);
+}

@@ -16,7 +16,8 @@
  * Checked at every start of a run
  *   - the message was produced, with that key, and this process holds its partition;
  *   - no other run of its key is under way in this process;
- *   - if it never ran before: every lower message of its key is over, that is acked, skipped or dead-lettered;
+ *   - if it never ran before: every lower message of its key is over, that is acked, skipped or dead-lettered; or, at
+ *     most once, may have died with a process that held the partition;
  *   - within one assignment: it is not below what its key has run, and what has finished does not run again.
  * Checked after every step of the simulation
  *   - what the group has committed is not above the lowest message that is not over;
