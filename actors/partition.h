@@ -252,6 +252,7 @@ void weir_partition_dispatch(struct weir_partition *partition, struct weir_key *
 void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key);
 void weir_partition_take_answer(struct weir_partition *partition, struct weir_message *message);
 void weir_partition_take_report(struct weir_partition *partition, struct weir_message *message);
+void weir_partition_refund(struct weir_partition *partition, struct weir_message *message); /* no letter will be sent */
 void weir_partition_hold(struct weir_partition *partition, struct weir_key *key);
 void weir_partition_unhold(struct weir_partition *partition, struct weir_key *key);
 void weir_partition_leave_list(struct weir_partition *partition,

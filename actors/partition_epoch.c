@@ -43,9 +43,7 @@ static bool is_at_most_once(const struct weir_partition *partition)
 
 static void purge_message(struct weir_partition *partition, struct weir_message *message)
 {
-    if (message->dlq_paid && !message->dlq_in_flight)
-        weir_budget_give_back(&partition->topic->budget);
-    message->dlq_paid = false;
+    weir_partition_refund(partition, message);
     message->owner = NULL;
     message->next = NULL;
     weir_partition_release(partition, message);
@@ -149,8 +147,10 @@ static void end(struct weir_partition *partition)
     atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
     atomic_store_explicit(&partition->epoch_shared, 0, memory_order_release);
     purge_all(partition);
-    for (struct weir_key *key = partition->dying.first; key; key = key->list_after)
-        weir_timers_cancel(weir_worker_timers(partition->resident.home), &key->timer); /* no letter of an old epoch */
+    for (struct weir_key *key = partition->dying.first; key; key = key->list_after) { /* no letter of an old epoch */
+        weir_timers_cancel(weir_worker_timers(partition->resident.home), &key->timer);
+        weir_partition_refund(partition, key->first);
+    }
     int64_t committed = atomic_load_explicit(&partition->committed, memory_order_acquire);
     bool at_most_once = is_at_most_once(partition);
     uint64_t stragglers = 0, unfinished = partition->tracker.count;

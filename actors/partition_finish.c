@@ -160,6 +160,14 @@ static void describe(const struct weir_partition *partition, const struct weir_m
     };
 }
 
+void weir_partition_refund(struct weir_partition *partition, struct weir_message *message)
+{
+    if (!message->dlq_paid || message->dlq_in_flight)
+        return; /* its report says whether it is sent */
+    weir_budget_give_back(&partition->topic->budget);
+    message->dlq_paid = false;
+}
+
 static void bury(struct weir_partition *partition, struct weir_key *key);
 static void go_on(struct weir_partition *partition, struct weir_key *key);
 
@@ -241,6 +249,8 @@ void weir_partition_take_report(struct weir_partition *partition, struct weir_me
     message->dlq_in_flight = false;
     partition->dlq_pending--;
     if (message->epoch != partition->epoch || partition->state == WEIR_PARTITION_ENDED) {
+        if (error != WEIR_KAFKA_NONE)
+            weir_partition_refund(partition, message);
         ready(partition, key);
         weir_partition_drop_first(partition, key);
         weir_partition_schedule(partition, key);

@@ -132,6 +132,44 @@ Test(counts, a_dead_letter_is_paid_for_once_however_often_it_is_refused)
     close_world(world);
 }
 
+/* A letter is on its way when its epoch ends, and is refused or not; the message dies again in the next epoch. Returns
+ * the letters in the end. */
+static int64_t letters_after_a_loss(bool is_refused)
+{
+    static const char *const options[] = {"weir.dlq.budget.burst",
+                                          "1",
+                                          "weir.dlq.budget.percent",
+                                          "0",
+                                          "weir.dlq.budget.per.minute",
+                                          "1",
+                                          "weir.dlq.retry.ms",
+                                          "1000",
+                                          NULL};
+    struct weir_world *world = make(options, 1, WEIR_DEAD, 2);
+    struct weir_simulation *simulation = weir_world_simulation(world);
+    struct weir_world_process *process = weir_world_start(world);
+    if (is_refused)
+        weir_fake_fail(weir_world_kafka(process), WEIR_FAKE_PRODUCE, WEIR_KAFKA_RETRIABLE, 1, false);
+    struct weir_partition *partition = NULL;
+    while (!partition || partition->dlq_pending == 0) {
+        cr_assert(weir_simulation_step(simulation));
+        partition = weir_consumer_find(weir_own_consumer(), "orders", 0);
+    }
+    weir_simulation_stall(simulation, partition->resident.home, 5 * SECOND); /* it hears of the loss and the report */
+    weir_fake_client_fence(weir_world_kafka(process));
+    weir_world_run(world, 20 * SECOND);
+    cr_assert_eq(weir_world_tally(world)->runs, 2);
+    int64_t letters = weir_fake_log_end(weir_world_cluster(world), "orders.dlq", 0);
+    close_world(world);
+    return letters;
+}
+
+Test(counts, the_place_of_a_dead_letter_that_an_old_epoch_was_refused_is_given_back)
+{
+    cr_assert_eq(letters_after_a_loss(true), 1);
+    cr_assert_eq(letters_after_a_loss(false), 1, "what was sent stays paid");
+}
+
 /* ---- the gate ---- */
 
 /* How long the partition stood open at most, with messages in the log and none pulled. */
