@@ -114,9 +114,11 @@ void weir_control_fail(struct weir_control *control, enum weir_code code, const 
     atomic_fetch_add_explicit(&control->consumer->stop_requests, 2, memory_order_relaxed); /* no drain */
 }
 
+/* Has anything been pulled? What failed while it was read may still run what it had. */
 static bool has_active_epoch(const struct weir_partition *partition)
 {
-    return partition->control.state == WEIR_CONTROL_OPEN || partition->control.state == WEIR_CONTROL_SEEK;
+    return partition->control.state == WEIR_CONTROL_OPEN || partition->control.state == WEIR_CONTROL_SEEK ||
+           partition->control.state == WEIR_CONTROL_FAILED;
 }
 
 static void begin_closing(struct weir_control *control)

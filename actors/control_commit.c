@@ -14,6 +14,8 @@
  *       A partition may be dirty for what may not show: a burnt attempt of a message that the map does not list.
  *   C6. A forced commit is not done while a partition that is about to go has not answered, as its worker is in a
  *       handler of another one: it is collected again at once, until whoever asked for it has waited for long enough.
+ *   C7. A partition that is refused for its topic's sake (denied, deleted) holds up no other: it is left out for
+ *       REFUSED_RETRY_MS, but for the last commit of its epoch, which is tried once.
  */
 #include "actors/consumer.h"
 #include "actors/control.h"
@@ -25,11 +27,13 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define MS_NS          1000000ull
-#define COLLECT_MS     100
-#define MAPS_BYTES_MAX 262144
-#define BACKOFF_MS     200
-#define BACKOFF_MS_MAX 5000
+#define MS_NS            1000000ull
+#define COLLECT_MS       100
+#define MAPS_BYTES_MAX   262144
+#define BACKOFF_MS       200
+#define BACKOFF_MS_MAX   5000
+#define REFUSED_RETRY_MS 10000
+#define REFUSED_AT_LAST  UINT64_MAX
 
 /* ---- arrays of offsets ---- */
 
@@ -83,12 +87,28 @@ static bool is_due(struct weir_control *control)
 
 /* ---- collect ---- */
 
+/* Is what is committed now all that this epoch will say? */
+static bool is_last(const struct weir_control *control, const struct weir_partition *partition)
+{
+    return control->closing >= WEIR_CLOSING_COMMIT ||
+           (control->phase == WEIR_PHASE_REVOKE_COMMIT && partition->control.in_event);
+}
+
+/* C7 */
+static bool is_refused(const struct weir_control *control, const struct weir_partition *partition)
+{
+    uint64_t until_ns = partition->control.refused_until_ns;
+    return is_last(control, partition) ? until_ns == REFUSED_AT_LAST : until_ns > control->now_ns;
+}
+
 static bool is_part(struct weir_control *control, struct weir_partition *partition)
 {
     enum weir_control_state state = (enum weir_control_state)partition->control.state;
     bool has_epoch = state == WEIR_CONTROL_COMMIT || state == WEIR_CONTROL_SEEK || state == WEIR_CONTROL_OPEN ||
-                     state == WEIR_CONTROL_DRAIN;
+                     state == WEIR_CONTROL_DRAIN || state == WEIR_CONTROL_FAILED;
     if (!has_epoch || partition->control.order == WEIR_ORDER_END || partition->control.order == WEIR_ORDER_NONE)
+        return false;
+    if (is_refused(control, partition))
         return false;
     bool dirty = atomic_exchange_explicit(&partition->dirty, false, memory_order_acq_rel);
     /* Without the lease nothing is finished, so nothing gets dirty: only a commit of what is known brings it back. */
@@ -294,15 +314,36 @@ static void acknowledged(struct weir_control *control)
     }
 }
 
+/* Refused for the sake of the partition's topic. */
+static bool is_of_topic(enum weir_kafka_error error)
+{
+    return error == WEIR_KAFKA_AUTHORIZATION || error == WEIR_KAFKA_UNKNOWN_TOPIC;
+}
+
+/* What the request as a whole must be tried again for. Where all partitions were refused for their topics, the whole
+ * has such an error too. */
 static enum weir_kafka_error worst(const struct weir_kafka_event *event)
 {
-    if (event->error != WEIR_KAFKA_NONE)
+    if (event->error != WEIR_KAFKA_NONE && !is_of_topic(event->error))
         return event->error;
     for (size_t index = 0; index < event->count; index++) {
-        if (event->offsets[index].error != WEIR_KAFKA_NONE)
+        if (event->offsets[index].error != WEIR_KAFKA_NONE && !is_of_topic(event->offsets[index].error))
             return event->offsets[index].error;
     }
     return WEIR_KAFKA_NONE;
+}
+
+/* C7 */
+static void leave_out(struct weir_control *control, struct weir_partition *partition, enum weir_kafka_error error)
+{
+    char number[16];
+    struct weir_log_field fields[2];
+    again(partition);
+    partition->control.refused_until_ns =
+        is_last(control, partition) ? REFUSED_AT_LAST : control->now_ns + REFUSED_RETRY_MS * MS_NS;
+    weir_log(WEIR_LOG_WARN, weir_partition_fields(partition, number, fields), 2,
+             "commit at offset %lld refused: %s; tried again in %d s, and once at the end",
+             (long long)partition->snapshot.floor, weir_kafka_error_name(error), REFUSED_RETRY_MS / 1000);
 }
 
 void weir_control_on_committed(struct weir_control *control, const struct weir_kafka_event *event)
@@ -310,17 +351,26 @@ void weir_control_on_committed(struct weir_control *control, const struct weir_k
     if (control->commit.state != WEIR_COMMIT_SENT || event->tag != control->commit.tag)
         return;
     enum weir_kafka_error error = worst(event);
-    for (size_t index = 0; index < event->count && event->error == WEIR_KAFKA_NONE; index++) {
+    bool whole = event->error == WEIR_KAFKA_NONE || is_of_topic(event->error);
+    size_t refused = 0;
+    for (size_t index = 0; index < event->count && whole; index++) {
         const struct weir_kafka_offset *offset = &event->offsets[index];
         struct weir_partition *partition = weir_consumer_find(control->consumer, offset->topic, offset->partition);
-        if (!partition || !partition->control.in_collect || offset->error != WEIR_KAFKA_NONE ||
-            partition->snapshot.epoch != partition->control.epoch)
+        refused += is_of_topic(offset->error);
+        if (!partition || !partition->control.in_collect || partition->snapshot.epoch != partition->control.epoch)
             continue;
-        partition->control.in_collect = error == WEIR_KAFKA_METADATA_TOO_LARGE;
-        acknowledge(control, partition, partition->snapshot.floor);
+        if (is_of_topic(offset->error)) {
+            leave_out(control, partition, offset->error);
+        } else if (offset->error == WEIR_KAFKA_NONE) {
+            partition->control.in_collect = error == WEIR_KAFKA_METADATA_TOO_LARGE;
+            acknowledge(control, partition, partition->snapshot.floor);
+        }
     }
     if (error == WEIR_KAFKA_NONE) {
-        acknowledged(control);
+        if (refused > 0)
+            atomic_fetch_add_explicit(&control->consumer->commit_failures, 1, memory_order_relaxed);
+        if (refused < event->count)
+            acknowledged(control);
         control->commit.state = WEIR_COMMIT_IDLE;
         serve(control);
         return;

@@ -150,7 +150,7 @@ void weir_control_on_assign(struct weir_control *control, const struct weir_kafk
         partition->control.in_event = true;
         partition->control.position = -1;
         partition->control.commit_first = partition->control.seek_first = false;
-        partition->control.retry_ns = 0;
+        partition->control.retry_ns = partition->control.refused_until_ns = 0;
         partition->control.tag = 0;
         atomic_store_explicit(&partition->trouble, WEIR_KAFKA_NONE, memory_order_relaxed);
         atomic_store_explicit(&partition->assigned, true, memory_order_relaxed);

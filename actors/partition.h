@@ -149,8 +149,8 @@ struct weir_partition {
         bool in_collect;   /* its snapshot is waited for */
         bool in_any_case;  /* what it says is sent though the group has it already */
         bool drain_again;  /* at most once: a commit was under way as its drain began, see is_drained() */
-        uint64_t retry_ns, drain_until_ns;
-        struct weir_said saying, acknowledged; /* by the commit under way; by the last, 0: unknown */
+        uint64_t retry_ns, drain_until_ns, refused_until_ns; /* the last: its commit, for its topic's sake */
+        struct weir_said saying, acknowledged;               /* by the commit under way; by the last, 0: unknown */
     } control;
 
     /* owner */

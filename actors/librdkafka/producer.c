@@ -122,8 +122,7 @@ static rd_kafka_resp_err_t code_of(rd_kafka_error_t *error)
 {
     if (!error)
         return RD_KAFKA_RESP_ERR_NO_ERROR;
-    rd_kafka_resp_err_t code =
-        rd_kafka_error_is_fatal(error) ? RD_KAFKA_RESP_ERR__FATAL : rd_kafka_error_code(error);
+    rd_kafka_resp_err_t code = rd_kafka_error_is_fatal(error) ? RD_KAFKA_RESP_ERR__FATAL : rd_kafka_error_code(error);
     rd_kafka_error_destroy(error);
     return code;
 }

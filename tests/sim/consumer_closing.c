@@ -98,8 +98,8 @@ static enum weir_outcome ack(struct weir_message *message, void *user)
 Test(closing, does_not_wait_for_positions_of_an_assignment_that_came_too_late)
 {
     static const struct weir_own own = {ack, NULL};
-    struct weir_world *world = weir_world_create(&(struct weir_world_settings){
-        .seed = 1, .messages = 10, .driver = &weir_own_driver, .driver_data = &own});
+    struct weir_world *world = weir_world_create(
+        &(struct weir_world_settings){.seed = 1, .messages = 10, .driver = &weir_own_driver, .driver_data = &own});
     weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
     struct weir_world_process *process = weir_world_start(world);
     struct weir_control *control = &weir_own_consumer()->control;
