@@ -11,7 +11,7 @@
 #include <xxhash.h>
 
 #define TABLE_BUCKETS_MIN 64
-#define KEY_CHUNK         64
+#define KEY_CHUNK         32
 
 /* ---- states ---- */
 

@@ -29,7 +29,7 @@ struct weir_segment;
 
 #define WEIR_MESSAGE_OVERHEAD_BYTES 512 /* what a message costs beside its content: this struct, librdkafka's op */
 #define WEIR_MESSAGE_REASON_BYTES   255
-#define WEIR_MESSAGE_CHUNK          256
+#define WEIR_MESSAGE_CHUNK          32
 
 struct weir_message {
     /* tracker: the partition's unfinished messages in offset order (tracker.h). Owner */

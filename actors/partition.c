@@ -266,6 +266,7 @@ struct weir_partition *weir_partition_create(struct weir_consumer *consumer, str
     partition->topic = topic;
     partition->number = number;
     partition->leader_epoch = -1;
+    partition->pull_next = WEIR_PULL_MIN;
     partition->suspect_last = -1;
     atomic_init(&partition->committed, -1);
     atomic_init(&partition->log_end, -1);

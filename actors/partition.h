@@ -59,6 +59,8 @@ enum weir_partition_state {
 
 enum weir_gate { WEIR_GATE_CLOSED = 0, WEIR_GATE_OPEN, WEIR_GATE_PULLING };
 
+#define WEIR_PULL_MIN           32
+#define WEIR_PULL_MAX           256 /* the largest weir.pull.messages.max */
 #define WEIR_ATTEMPT_BUCKETS    16
 #define WEIR_PARTITION_SWEEP_NS 1000000000ull /* how often what trusts no edge is looked at */
 
@@ -168,6 +170,7 @@ struct weir_partition {
     struct weir_key_list parked, later, dying, waiting[WEIR_ATTEMPT_BUCKETS];
     uint64_t key_count, out_count, held, held_dying, orphans, stragglers, dlq_pending;
     uint64_t charged_bytes, message_bytes_mean;
+    uint32_t pull_next; /* messages that the next pull may ask for, WEIR_PULL_MIN or more */
     uint64_t successes; /* since the budget was last told */
     uint64_t finished, finished_told;
     uint64_t handed_back_closing; /* in the epoch that the close ended */

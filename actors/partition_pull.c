@@ -212,14 +212,22 @@ static bool reserve(struct weir_partition *partition, uint32_t count)
     return reserved;
 }
 
+/* At most twice what came last: a reserve is kept once it is made, and of many partitions most have little to pull. */
+static uint32_t next_pull(uint32_t pulled)
+{
+    if (pulled >= WEIR_PULL_MAX / 2)
+        return WEIR_PULL_MAX;
+    return pulled > WEIR_PULL_MIN / 2 ? 2 * pulled : WEIR_PULL_MIN;
+}
+
 /* Pull once. True if there may be more and it may be pulled. */
 bool weir_partition_pull(struct weir_partition *partition)
 {
-    struct weir_record records[256];
+    struct weir_record records[WEIR_PULL_MAX];
     if (weir_worker_queued(partition->resident.home) >= BACKLOG_MAX)
         return weir_partition_credit(partition) > 0; /* another turn comes when those have run */
     uint32_t count = weir_partition_credit(partition);
-    count = count < WEIR_COUNT(records) ? count : (uint32_t)WEIR_COUNT(records);
+    count = count < partition->pull_next ? count : partition->pull_next;
     if (count == 0 || !reserve(partition, count))
         return false;
     uint32_t gate = WEIR_GATE_OPEN;
@@ -230,6 +238,7 @@ bool weir_partition_pull(struct weir_partition *partition)
     }
     weir_partition_set_pause(partition, WEIR_PAUSE_REVOKE, false);
     uint32_t pulled = partition->consumer->kafka->ops->pull(partition->queue, records, count);
+    partition->pull_next = next_pull(pulled);
     uint64_t now_ns = weir_worker_now_ns(partition->resident.home);
     for (uint32_t index = 0; index < pulled; index++)
         take_record(partition, &records[index], now_ns);

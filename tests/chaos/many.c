@@ -20,10 +20,6 @@ enum {
     AGAIN_PERMILLE_MAX = 10,
 };
 
-/* What was pulled before the first handler gave a message out keeps its whole Fetch response, in which lie messages of
- * other partitions too; so responses are made small here. See docs/chaos.md, "Found". */
-#define FETCH_BYTES "65536"
-
 /* VmHWM: the most that was ever resident. */
 static uint64_t peak_bytes(const struct weir_scene *scene)
 {
@@ -145,8 +141,7 @@ void weir_scenario_many(struct weir_scene *scene)
     atomic_store(&scene->settings.late_held, 1);
     const char *const *settings = WEIR_SCENE_SETTINGS(
         scene, "weir.window.messages.max", "1024", "weir.memory.bytes.max", "134217728", "queued.max.messages.kbytes",
-        "16", "fetch.message.max.bytes", "8192", "fetch.max.bytes", FETCH_BYTES, "message.max.bytes", FETCH_BYTES,
-        "session.timeout.ms", "1500", "weir.commit.messages.max", "0");
+        "16", "fetch.message.max.bytes", "8192", "session.timeout.ms", "1500", "weir.commit.messages.max", "0");
     fill(scene, settings);
     weir_scene_watch(scene, true);
     uint64_t half = scene->stage.produced / 2; /* then killed in the middle of it */

@@ -271,3 +271,28 @@ Test(start, takes_no_longer_than_its_requests)
     cr_assert_lt(with_ns, SECOND / 10, "%llu ms", (unsigned long long)(with_ns / 1000000));
     cr_assert_lt(without_ns, SECOND / 5, "%llu ms without a commit", (unsigned long long)(without_ns / 1000000));
 }
+
+/* ---- what a pull reserves ---- */
+
+/* Messages that its partition has kept room for, once `messages` of them are handled. */
+static uint32_t reserved_after(unsigned messages)
+{
+    static const char *const options[] = {"weir.window.messages.max", "4096", NULL};
+    struct weir_world *world = make(options, messages, WEIR_ACK, 0);
+    weir_world_start(world);
+    cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
+    weir_world_run(world, SECOND);
+    struct weir_partition *partition = weir_consumer_find(weir_own_consumer(), "orders", 0);
+    uint32_t reserved = partition->message_pool.total_count;
+    cr_assert_eq(partition->message_pool.free_count, reserved, "something is still in flight");
+    close_world(world);
+    return reserved;
+}
+
+/* Goal: of many partitions most have little to pull, and must not keep room for a whole pull each. */
+Test(reserve, grows_with_what_pulls_bring)
+{
+    uint32_t little = reserved_after(3), much = reserved_after(3000);
+    cr_assert_leq(little, 2 * WEIR_PULL_MIN, "room for %u", little);
+    cr_assert_gt(much, little, "room for %u only", much);
+}
