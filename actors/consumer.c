@@ -11,6 +11,7 @@
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include "runtime/memory.h"
+#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -274,8 +275,15 @@ static void watch_signals(struct weir_consumer *consumer)
     }
     struct sigaction action = {.sa_handler = on_signal};
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, &old_interrupt);
-    sigaction(SIGTERM, &action, &old_terminate);
+    bool watched = sigaction(SIGINT, &action, &old_interrupt) == 0;
+    if (watched && sigaction(SIGTERM, &action, &old_terminate) != 0) {
+        sigaction(SIGINT, &old_interrupt, NULL);
+        watched = false;
+    }
+    if (watched)
+        return;
+    atomic_store(&signalled, NULL);
+    weir_log(WEIR_LOG_ERROR, WEIR_NO_FIELDS, "signals cannot stop this consumer: %s", strerror(errno));
 }
 
 static void forget_signals(struct weir_consumer *consumer)

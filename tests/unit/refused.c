@@ -1,7 +1,8 @@
 /*
  * Goal: each call by which runtime and actors get something from the system fails once; that is said with its reason,
  * or made do without, and leaves nothing behind. What librdkafka refuses is in tests/scenario/kafka_refused.c, memory
- * in the tests named every_allocation, a full disk in journal_full.c.
+ * in the tests named every_allocation, a full disk in journal_full.c. Not made to fail: the initialisation of mutexes
+ * and condition variables, which takes nothing from the system.
  * Method: a seccomp filter in a child, see refuse.h; where there is none the tests are skipped.
  */
 #include "actors/consumer.h"
@@ -14,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -128,6 +130,9 @@ Test(refused, a_crash_journal_that_gets_no_file_lock_room_or_mapping_is_an_error
         {{SYS_openat, EMFILE, ALWAYS, "cannot be opened"}, full, full},
         {{SYS_flock, ENOLCK, ALWAYS, "cannot be locked"}, missing, missing},
         {{SYS_flock, ENOLCK, ALWAYS, "cannot be locked"}, 0, 0},
+        {{SYS_newfstatat, EIO, ALWAYS, "cannot be looked at"}, missing, missing},
+        {{SYS_newfstatat, EIO, ALWAYS, "cannot be looked at"}, 0, 0},
+        {{SYS_newfstatat, EIO, ALWAYS, "cannot be looked at"}, full, full},
         {{SYS_pread64, EIO, ALWAYS, "cannot be read"}, missing, missing},
         {{SYS_pread64, EIO, ALWAYS, "cannot be read"}, longer, longer},
         {{SYS_fallocate, EIO, ALWAYS, "no room for its"}, missing, missing},
@@ -284,6 +289,33 @@ static bool start_refused(const struct refusal *refusal)
 Test(refused, a_consumer_without_threads_does_not_start_and_can_be_destroyed)
 {
     play_refused(&(struct refusal){SYS_clone3, EAGAIN, ALWAYS, NULL}, start_refused);
+}
+
+static void look_for(void *user, enum weir_log_level level, const char *text, const struct weir_log_field *fields,
+                     size_t field_count)
+{
+    if (level == WEIR_LOG_ERROR && strstr(text, "signals cannot stop this consumer"))
+        atomic_fetch_add((_Atomic unsigned *)user, 1);
+}
+
+static bool signals_refused(const struct refusal *refusal)
+{
+    _Atomic unsigned lines = 0;
+    struct weir_consumer *consumer = create_consumer("");
+    REQUIRE(consumer);
+    weir_consumer_stop_on_signals(consumer);
+    weir_log_set(look_for, &lines, WEIR_LOG_ERROR);
+    refuse(refusal);
+    REQUIRE(weir_consumer_start(consumer, &error) == 0);
+    REQUIRE(lines == 1);
+    REQUIRE(weir_consumer_close(consumer, &error) == 0);
+    weir_consumer_destroy(consumer);
+    return true;
+}
+
+Test(refused, a_consumer_that_signals_cannot_stop_says_so_and_runs)
+{
+    play_refused(&(struct refusal){SYS_rt_sigaction, EPERM, ALWAYS, NULL}, signals_refused);
 }
 
 /* ---- what is made do without ---- */
