@@ -438,6 +438,17 @@ static bool all_positions_known(struct weir_control *control)
     return true;
 }
 
+/* Ours and librdkafka's notion of who owns what are apart: partitions would stand still for ever, and say nothing. */
+static void fail_refused(struct weir_control *control, const char *what)
+{
+    char text[64];
+    snprintf(text, sizeof text, "librdkafka refused %s; the log has its reason", what);
+    if (control->closing == WEIR_CLOSING_NO)
+        weir_control_fail(control, WEIR_KAFKA, text);
+    else
+        weir_log(WEIR_LOG_ERROR, WEIR_NO_FIELDS, "%s", text);
+}
+
 static void answer_assign(struct weir_control *control)
 {
     struct weir_kafka *kafka = control->consumer->kafka;
@@ -457,8 +468,7 @@ static void answer_assign(struct weir_control *control)
         partition->control.seek_first = !known;
     }
     if (kafka->ops->assign(kafka, control->request.items, control->request.count) != 0)
-        weir_log(WEIR_LOG_ERROR, WEIR_NO_FIELDS, "librdkafka refused an assignment of %zu partitions",
-                 control->request.count);
+        fail_refused(control, "an assignment");
     control->phase = WEIR_PHASE_NONE;
     seek_retained(control);
     WEIR_EACH_PARTITION (partition, control) {
@@ -477,7 +487,7 @@ static void answer_revoke(struct weir_control *control)
         let_go(control, partition);
     }
     if (kafka->ops->unassign(kafka) != 0)
-        weir_log(WEIR_LOG_ERROR, WEIR_NO_FIELDS, "librdkafka refused a revocation");
+        fail_refused(control, "a revocation");
     control->phase = WEIR_PHASE_NONE;
     seek_retained(control);
     WEIR_EACH_PARTITION (partition, control)
