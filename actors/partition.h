@@ -253,6 +253,7 @@ void weir_partition_dispatch(struct weir_partition *partition, struct weir_key *
 
 /* partition_finish.c */
 void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key);
+void weir_partition_take_back(struct weir_partition *partition, struct weir_key *key); /* nobody has begun its run */
 void weir_partition_take_answer(struct weir_partition *partition, struct weir_message *message);
 void weir_partition_take_report(struct weir_partition *partition, struct weir_message *message);
 void weir_partition_refund(struct weir_partition *partition, struct weir_message *message); /* no letter will be sent */

@@ -4,7 +4,8 @@
  *   begin   the tracker starts at the committed floor, with the map that came with it
  *   finish  (close) nothing is pulled; all that was pulled runs; done when only held messages are left
  *   drain   (revoke) what has not started is purged: its content is freed, its offset stays unfinished in the tracker,
- *           so that the last commit tells the truth. Done when nothing runs and no dead letter is under way
+ *           so that the last commit tells the truth. Keys that wait for a worker are taken back: those of partitions
+ *           that stay may keep the workers busy for long. Done when nothing runs and no dead letter is under way
  *   end     the tracker is emptied. Messages that a worker, a holder of a handle or the producer still has become
  *           stragglers: they stay in their keys, and those keys start nothing, until they are back
  *
@@ -90,6 +91,22 @@ void weir_partition_purge(struct weir_partition *partition, struct weir_key *key
         weir_partition_schedule(partition, key); /* empty: frees it */
 }
 
+/* ---- keys that wait for a worker ---- */
+
+static bool is_key_of(const struct weir_actor *actor, const void *partition)
+{
+    return WEIR_CONTAINER(actor, const struct weir_key, actor)->partition == partition;
+}
+
+/* None of them has been begun, and none can be any more: the epoch is closed to them. */
+static void take_back(struct weir_partition *partition)
+{
+    struct weir_actor_list list = weir_worker_withdraw(partition->resident.home, is_key_of, partition);
+    struct weir_actor *actor;
+    while ((actor = weir_actor_list_take(&list)))
+        weir_partition_take_back(partition, WEIR_CONTAINER(actor, struct weir_key, actor));
+}
+
 static void purge_all(struct weir_partition *partition)
 {
     for (struct weir_message *message = partition->tracker.head, *next; message; message = next) {
@@ -135,6 +152,7 @@ static void drain(struct weir_partition *partition)
     if (is_at_most_once(partition))
         return; /* what has been committed runs now or never; the rest stays parked until the end */
     atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
+    take_back(partition);
     purge_all(partition);
 }
 
@@ -146,6 +164,8 @@ static void end(struct weir_partition *partition)
     weir_partition_set_state(partition, WEIR_PARTITION_ENDED);
     atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
     atomic_store_explicit(&partition->epoch_shared, 0, memory_order_release);
+    if (!is_at_most_once(partition)) /* there they are lost, and counted as they come back */
+        take_back(partition);
     purge_all(partition);
     for (struct weir_key *key = partition->dying.first; key; key = key->list_after) { /* no letter of an old epoch */
         weir_timers_cancel(weir_worker_timers(partition->resident.home), &key->timer);

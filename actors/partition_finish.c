@@ -482,13 +482,25 @@ static void go_on(struct weir_partition *partition, struct weir_key *key)
         weir_partition_schedule(partition, key);
 }
 
-void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key)
+static void come_back(struct weir_partition *partition, struct weir_key *key)
 {
     WEIR_CHECK(key->state == WEIR_KEY_OUT && key->run_done <= key->run_count && partition->out_count > 0);
     partition->out_count--;
     weir_key_move(key, WEIR_KEY_READY);
     if (partition->suspect_key)
         weir_partition_suspect_is_back(partition, key);
+}
+
+void weir_partition_take_back(struct weir_partition *partition, struct weir_key *key)
+{
+    WEIR_CHECK(key->run_done == 0 && key->first->epoch == partition->epoch);
+    come_back(partition, key);
+    weir_partition_purge(partition, key);
+}
+
+void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key)
+{
+    come_back(partition, key);
     if (is_stale(partition, key->first)) {
         if (partition->consumer->options->delivery == WEIR_AT_MOST_ONCE) /* committed, or it would not have gone out */
             weir_partition_count(partition, lost_at_most_once, (uint64_t)(key->run_count - key->run_done));

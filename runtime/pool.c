@@ -60,6 +60,19 @@ struct weir_actor *weir_pool_take(struct weir_pool *pool)
     return actor;
 }
 
+struct weir_actor_list weir_pool_withdraw(struct weir_pool *pool, weir_actor_match *match, const void *argument)
+{
+    struct weir_actor_list matching = {0}, others = {0};
+    struct weir_actor *actor;
+    pthread_mutex_lock(&pool->lock);
+    while ((actor = weir_actor_list_take(&pool->queue)))
+        weir_actor_list_append(match(actor, argument) ? &matching : &others, actor);
+    pool->queue = others;
+    publish_count(pool);
+    pthread_mutex_unlock(&pool->lock);
+    return matching;
+}
+
 void weir_pool_end(struct weir_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);

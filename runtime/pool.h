@@ -42,6 +42,9 @@ struct weir_actor *weir_pool_try_take(struct weir_pool *pool);
 /** The same, waiting for one; NULL once the pool has ended, whatever is queued. Thread: any. Blocks. */
 struct weir_actor *weir_pool_take(struct weir_pool *pool);
 
+/** Take out all that match, in order; the others stay in theirs. Thread: any. Cost: a look at each under the lock. */
+struct weir_actor_list weir_pool_withdraw(struct weir_pool *pool, weir_actor_match *match, const void *argument);
+
 /** Have every take return NULL, now and later. Thread: any. */
 void weir_pool_end(struct weir_pool *pool);
 

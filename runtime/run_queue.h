@@ -24,35 +24,6 @@
 
 #define WEIR_RUN_RING_SIZE 1024 /* slots, one of which stays empty; a power of two */
 
-/* A list of actors linked by `next`. */
-struct weir_actor_list {
-    struct weir_actor *first, *last;
-    size_t count;
-};
-
-static inline void weir_actor_list_append(struct weir_actor_list *list, struct weir_actor *actor)
-{
-    actor->next = NULL;
-    if (list->last)
-        list->last->next = actor;
-    else
-        list->first = actor;
-    list->last = actor;
-    list->count++;
-}
-
-static inline struct weir_actor *weir_actor_list_take(struct weir_actor_list *list)
-{
-    struct weir_actor *actor = list->first;
-    if (!actor)
-        return NULL;
-    list->first = actor->next;
-    if (!list->first)
-        list->last = NULL;
-    list->count--;
-    return actor;
-}
-
 struct weir_run_queue {
     ck_ring_t ring; /* head: by all who take; tail: by the owner */
     ck_ring_buffer_t *slots;
@@ -120,6 +91,19 @@ static inline void weir_run_queue_refill(struct weir_run_queue *queue)
         if (--queue->waiting.count == 0)
             queue->waiting.last = NULL;
     }
+}
+
+/* Take out all that match, in order; the others stay in theirs. Thread: owner. Cost: a take and a put for each. */
+static inline struct weir_actor_list weir_run_queue_withdraw(struct weir_run_queue *queue, weir_actor_match *match,
+                                                             const void *argument)
+{
+    struct weir_actor_list matching = {0}, others = {0};
+    struct weir_actor *actor;
+    while ((actor = weir_run_queue_steal(queue)) || (actor = weir_actor_list_take(&queue->waiting)))
+        weir_actor_list_append(match(actor, argument) ? &matching : &others, actor);
+    while ((actor = weir_actor_list_take(&others)))
+        weir_run_queue_put(queue, actor);
+    return matching;
 }
 
 /* Take from the front. Thread: owner. */

@@ -298,6 +298,14 @@ void weir_worker_dispatch(struct weir_worker *worker, struct weir_actor *actor)
         weir_run_queue_put(&worker->queue, actor);
 }
 
+struct weir_actor_list weir_worker_withdraw(struct weir_worker *worker, weir_actor_match *match, const void *argument)
+{
+    WEIR_CHECK(worker == current);
+    if (worker->system->pool)
+        return weir_pool_withdraw(worker->system->pool, match, argument);
+    return weir_run_queue_withdraw(&worker->queue, match, argument);
+}
+
 static uint64_t backlog_ns(const struct weir_worker *worker, uint64_t average_ns)
 {
     return weir_run_queue_stealable(&worker->queue) * average_ns;

@@ -20,7 +20,7 @@
  *       running -> idle, or -> notified (notify while running) -> scheduled again at the back of the queue.
  *   W2. A notify that comes after a turn has taken its mail is never lost: it makes another turn.
  *   W3. A roaming actor is touched by nobody between dispatch and the turn's own hand-back, except the worker that
- *       runs it; the hand-back is the turn's last access.
+ *       runs it; the hand-back is the turn's last access. Or its dispatcher takes it back before anybody has begun it.
  *   W4. Queues are first in first out, so every scheduled actor runs after at most those before it.
  *   W5. A worker that sleeps with an empty queue is woken by whatever is put on it; a sleeping worker is also woken to
  *       steal when another has more than it can run soon.
@@ -54,6 +54,35 @@ struct weir_actor {
     struct weir_actor *next; /* run queue's, while scheduled */
     weir_turn *turn;
 };
+
+/* A list of actors linked by `next`. */
+struct weir_actor_list {
+    struct weir_actor *first, *last;
+    size_t count;
+};
+
+static inline void weir_actor_list_append(struct weir_actor_list *list, struct weir_actor *actor)
+{
+    actor->next = NULL;
+    if (list->last)
+        list->last->next = actor;
+    else
+        list->first = actor;
+    list->last = actor;
+    list->count++;
+}
+
+static inline struct weir_actor *weir_actor_list_take(struct weir_actor_list *list)
+{
+    struct weir_actor *actor = list->first;
+    if (!actor)
+        return NULL;
+    list->first = actor->next;
+    if (!list->first)
+        list->last = NULL;
+    list->count--;
+    return actor;
+}
 
 struct weir_resident {
     struct weir_actor actor;
@@ -99,6 +128,13 @@ bool weir_resident_is_idle(const struct weir_resident *resident);
  *  the pool's queue.
  *  Thread: worker `worker` (within a turn or timer callback of it). */
 void weir_worker_dispatch(struct weir_worker *worker, struct weir_actor *actor);
+
+typedef bool weir_actor_match(const struct weir_actor *actor, const void *argument);
+
+/** Take back, in the order of dispatch, what was dispatched here, matches, and has been begun or stolen by nobody. With
+ * a pool: what waits in the pool's queue, whoever dispatched it, so match your own only. Thread: as above. Cost: a take
+ * and a put for all that waits. */
+struct weir_actor_list weir_worker_withdraw(struct weir_worker *worker, weir_actor_match *match, const void *argument);
 
 /** This worker's time, read at the start of the step, after turns that may have been long, and by
  *  weir_worker_refresh_now(); in callbacks of its uv loop, the time itself. Thread: worker. */

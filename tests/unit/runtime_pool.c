@@ -31,6 +31,28 @@ Test(pool, is_first_in_first_out_and_ends_for_those_who_wait_too)
     weir_pool_deinit(&pool);
 }
 
+static bool is_it(const struct weir_actor *actor, const void *argument)
+{
+    return actor == argument;
+}
+
+Test(pool, gives_back_what_is_withdrawn_and_keeps_the_rest_in_order)
+{
+    struct weir_pool pool;
+    struct weir_actor actors[3] = {0};
+    weir_pool_init(&pool);
+    for (size_t index = 0; index < 3; index++)
+        weir_pool_put(&pool, &actors[index]);
+    struct weir_actor_list list = weir_pool_withdraw(&pool, is_it, &actors[1]);
+    cr_assert(list.count == 1 && list.first == &actors[1]);
+    cr_assert_eq(weir_pool_count(&pool), 2);
+    list = weir_pool_withdraw(&pool, is_it, &actors[1]);
+    cr_assert_null(list.first);
+    cr_assert_eq(weir_pool_try_take(&pool), &actors[0]);
+    cr_assert_eq(weir_pool_try_take(&pool), &actors[2]);
+    weir_pool_deinit(&pool);
+}
+
 static void *take_all(void *argument)
 {
     struct weir_pool *pool = argument;

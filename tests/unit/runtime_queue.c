@@ -55,6 +55,34 @@ Test(run_queue, order_is_kept_across_the_ring_and_the_list_behind_it)
     free(items);
 }
 
+static bool is_even(const struct weir_actor *actor, const void *argument)
+{
+    return ((const struct item *)(const void *)actor)->number % 2 == *(const unsigned *)argument;
+}
+
+/* Goal: what is withdrawn comes in order, and the rest stays in its own, across the ring and the list behind it. */
+Test(run_queue, what_is_withdrawn_is_gone_and_the_rest_keeps_its_order)
+{
+    unsigned count = 3 * WEIR_RUN_RING_SIZE, even = 0, taken = 0;
+    struct item *items = make_items(count);
+    cr_assert_eq(weir_run_queue_init(&queue), 0);
+    for (unsigned i = 0; i < count; i++)
+        weir_run_queue_put(&queue, &items[i].actor);
+    struct weir_actor_list list = weir_run_queue_withdraw(&queue, is_even, &even);
+    cr_assert_eq(list.count, count / 2);
+    for (struct weir_actor *actor; (actor = weir_actor_list_take(&list)); taken++)
+        cr_assert_eq(item_of(actor)->number, 2 * taken);
+    cr_assert_eq(weir_run_queue_stealable(&queue), WEIR_RUN_RING_SIZE - 1, "thieves find nothing");
+    taken = 0;
+    for (struct weir_actor *actor; (actor = weir_run_queue_take(&queue)); taken++)
+        cr_assert_eq(item_of(actor)->number, 2 * taken + 1);
+    cr_assert_eq(taken, count / 2);
+    list = weir_run_queue_withdraw(&queue, is_even, &even);
+    cr_assert_null(list.first);
+    weir_run_queue_deinit(&queue);
+    free(items);
+}
+
 Test(run_queue, what_does_not_fit_in_the_ring_cannot_be_stolen_but_is_not_lost)
 {
     unsigned count = 2 * WEIR_RUN_RING_SIZE, stolen = 0;
