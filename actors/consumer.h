@@ -65,6 +65,7 @@ struct weir_consumer {
     _Atomic bool started, closed;
     _Atomic uint64_t rebalances, commits, commit_failures, stragglers, fetched_bytes;
     _Atomic uint64_t started_ns;
+    _Atomic uint64_t emit_logged_ns;  /* the last refusal of weir_emit() that was logged; any */
     _Atomic uint64_t alone_round;     /* while suspects have their turns: number of the turn; 0: all may run. Control */
     _Atomic(const char *) cluster_id; /* allocated; control sets it once, when known */
 

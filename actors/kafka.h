@@ -126,6 +126,8 @@ struct weir_kafka_produce {
     int64_t timestamp_ms; /* -1: now */
     const struct weir_kafka_header *headers;
     size_t header_count;
+    bool has_partition; /* else the key chooses */
+    int32_t partition;
 };
 
 struct weir_kafka_ops {

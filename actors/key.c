@@ -15,17 +15,19 @@
 
 /* ---- states ---- */
 
-static const char *const state_names[WEIR_KEY_STATES] = {"ready", "out", "parked", "waiting", "later", "dying"};
+static const char *const state_names[WEIR_KEY_STATES] = {"ready", "out",   "parked", "waiting",
+                                                         "later", "dying", "sending"};
 
 #define BIT(state) (1u << (state))
 static const uint8_t legal_moves[WEIR_KEY_STATES] = {
-    [WEIR_KEY_READY] =
-        BIT(WEIR_KEY_OUT) | BIT(WEIR_KEY_PARKED) | BIT(WEIR_KEY_WAITING) | BIT(WEIR_KEY_LATER) | BIT(WEIR_KEY_DYING),
+    [WEIR_KEY_READY] = BIT(WEIR_KEY_OUT) | BIT(WEIR_KEY_PARKED) | BIT(WEIR_KEY_WAITING) | BIT(WEIR_KEY_LATER) |
+                       BIT(WEIR_KEY_DYING) | BIT(WEIR_KEY_SENDING),
     [WEIR_KEY_OUT] = BIT(WEIR_KEY_READY),
     [WEIR_KEY_PARKED] = BIT(WEIR_KEY_READY),
     [WEIR_KEY_WAITING] = BIT(WEIR_KEY_READY) | BIT(WEIR_KEY_DYING),
     [WEIR_KEY_LATER] = BIT(WEIR_KEY_READY),
     [WEIR_KEY_DYING] = BIT(WEIR_KEY_READY),
+    [WEIR_KEY_SENDING] = BIT(WEIR_KEY_READY),
 };
 
 const char *weir_key_state_name(enum weir_key_state state)
@@ -286,8 +288,8 @@ void weir_key_turn(struct weir_actor *actor, struct weir_worker *worker)
         message->outcome = (uint8_t)run(partition, message, running);
         done++;
         if (message->outcome > WEIR_SKIP || done == key->run_count ||
-            weir_message_later_state(message) != WEIR_LATER_IDLE)
-            break;
+            weir_message_later_state(message) != WEIR_LATER_IDLE || message->outputs)
+            break; /* the outputs last: while the handle is out they are its holder's */
         if (done % clock_every == 0 && weir_worker_refresh_now(worker) - started_ns > TURN_NS_MAX)
             break;
         message = message->next;

@@ -12,6 +12,7 @@
  *   WAITING  its first message waits on the timer for another run
  *   LATER    its first message was given out by WEIR_LATER
  *   DYING    its first message is on its way to the dead letter queue, or waits to be sent there
+ *   SENDING  its first message was acked or skipped, and its outputs are on their way, or wait to be sent again
  *
  * A key whose first message is of an older epoch is a straggler: it keeps its state, and starts nothing until it is
  * back.
@@ -30,6 +31,7 @@ enum weir_key_state {
     WEIR_KEY_WAITING,
     WEIR_KEY_LATER,
     WEIR_KEY_DYING,
+    WEIR_KEY_SENDING,
     WEIR_KEY_STATES
 };
 
@@ -46,8 +48,8 @@ struct weir_key {
     bool in_table;
     bool held;                                 /* its messages count as held */
     struct weir_mail mail;                     /* the hand-back */
-    struct weir_timer timer;                   /* WAITING: next run; DYING: next try */
-    struct weir_key *list_before, *list_after; /* PARKED, WAITING, DYING: the partition's list of that state */
+    struct weir_timer timer;                   /* WAITING: next run; DYING, SENDING: next try */
+    struct weir_key *list_before, *list_after; /* the partition's list of its state */
 };
 
 /* Doubly linked list of keys by list_before / list_after. */
@@ -83,6 +85,12 @@ int weir_key_pool_reserve(struct weir_key_pool *pool, uint32_t count);
 struct weir_key *weir_key_pool_take(struct weir_key_pool *pool, struct weir_partition *partition);
 void weir_key_pool_give(struct weir_key_pool *pool, struct weir_key *key);
 void weir_key_pool_deinit(struct weir_key_pool *pool);
+
+/* Does it wait for the broker to take something? */
+static inline bool weir_key_is_writing(const struct weir_key *key)
+{
+    return key->state == WEIR_KEY_DYING || key->state == WEIR_KEY_SENDING;
+}
 
 void weir_key_append(struct weir_key *key, struct weir_message *message);
 struct weir_message *weir_key_shift(struct weir_key *key); /* take the first message out */

@@ -12,6 +12,7 @@
  * under it.
  */
 #include "actors/message.h"
+#include "actors/output.h"
 #include "actors/partition.h"
 #include "runtime/check.h"
 #include "runtime/memory.h"
@@ -167,6 +168,7 @@ void weir_message_release_content(struct weir_message *message)
     weir_memory_free(message->reason);
     weir_memory_free(message->later_reason);
     message->reason = message->later_reason = NULL;
+    weir_outputs_drop(message);
     message->key = message->value = NULL;
 }
 

@@ -4,9 +4,9 @@
  *
  * Who touches what
  *   the partition actor owns every message of its partition from pull to free;
- *   the worker that runs it reads the content and writes `outcome`, `delay_ms`, `reason` and `later`, between dispatch
- *   and hand-back (the hand-back's release pairs with the owner's acquire);
- *   the holder of a handle reads the content, and writes the answer by weir_later_finish().
+ *   the worker that runs it reads the content and writes `outcome`, `delay_ms`, `reason`, `outputs` and `later`,
+ * between dispatch and hand-back (the hand-back's release pairs with the owner's acquire); the holder of a handle reads
+ * the content, adds to `outputs`, and writes the answer by weir_later_finish().
  *
  * Memory is type-stable: chunks of messages are never returned to malloc but recycled through a pool of the process, so
  * that a stale handle finds a message with another generation, never freed memory. The pool's size is the most messages
@@ -24,12 +24,20 @@
 #include <weir/message.h>
 
 struct weir_key;
+struct weir_outputs;
 struct weir_partition;
 struct weir_segment;
 
 #define WEIR_MESSAGE_OVERHEAD_BYTES 512 /* what a message costs beside its content: this struct, librdkafka's op */
 #define WEIR_MESSAGE_REASON_BYTES   255
 #define WEIR_MESSAGE_CHUNK          32
+
+/* What the producer is given with a dead letter or an output, and what comes back of it. The kind of its mail says in
+ * which of them it lies; the owner writes it before it is given away. */
+struct weir_delivery {
+    struct weir_mail mail; /* to the partition: it was delivered or refused */
+    enum weir_kafka_error error;
+};
 
 struct weir_message {
     /* tracker: the partition's unfinished messages in offset order (tracker.h). Owner */
@@ -73,9 +81,9 @@ struct weir_message {
     uint64_t pulled_ns, started_later_ns, first_failed_ns;
     int64_t first_failed_wall_ms, last_failed_wall_ms;
 
-    struct weir_mail mail;   /* to the partition: the answer to WEIR_LATER */
-    struct weir_mail report; /* to the partition: the dead letter was delivered or refused */
-    enum weir_kafka_error dlq_error;
+    struct weir_mail mail;        /* to the partition: the answer to WEIR_LATER */
+    struct weir_delivery letter;  /* the dead letter */
+    struct weir_outputs *outputs; /* what the run emitted, NULL nothing: output.h */
 
     /* Last, because it outlives the message: who holds an old handle may look at it at any time. */
     _Atomic uint64_t later; /* generation << 2 | enum weir_later_state; see weir_later_finish() */
@@ -113,7 +121,7 @@ void weir_message_pool_deinit(struct weir_message_pool *pool);
 /** Move the content to the heap, so that the fetch response it lies in can be freed. Nobody may be running it.
  *  WEIR_NO_MEMORY: it stays where it is. */
 int weir_message_copy_out(struct weir_message *message);
-/** Free content (record or copy) and reason. */
+/** Free content (record or copy), reason and outputs. */
 void weir_message_release_content(struct weir_message *message);
 
 /** What is to become of a message whose handle was answered: what the answer says, or the run if it returned something

@@ -8,6 +8,7 @@
  */
 #include "actors/partition.h"
 #include "actors/consumer.h"
+#include "actors/output.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include "runtime/memory.h"
@@ -97,11 +98,17 @@ void weir_partition_answer(struct weir_partition *partition, struct weir_message
     weir_resident_send(&partition->resident, &message->mail);
 }
 
-void weir_partition_report(struct weir_message *message, enum weir_kafka_error error)
+static struct weir_message *message_of(struct weir_delivery *delivery)
 {
-    message->dlq_error = error;
-    message->report.kind = WEIR_MAIL_REPORT;
-    weir_resident_send(&message->partition->resident, &message->report);
+    if (delivery->mail.kind == WEIR_MAIL_OUTPUT)
+        return WEIR_CONTAINER(delivery, struct weir_emission, delivery)->message;
+    return WEIR_CONTAINER(delivery, struct weir_message, letter);
+}
+
+void weir_partition_report(struct weir_delivery *delivery, enum weir_kafka_error error)
+{
+    delivery->error = error;
+    weir_resident_send(&message_of(delivery)->partition->resident, &delivery->mail);
 }
 
 bool weir_partition_may_start(const struct weir_partition *partition, const struct weir_message *message,
@@ -167,8 +174,11 @@ static void take_mail(struct weir_partition *partition)
         case WEIR_MAIL_ANSWER:
             weir_partition_take_answer(partition, WEIR_CONTAINER(mail, struct weir_message, mail));
             break;
-        case WEIR_MAIL_REPORT:
-            weir_partition_take_report(partition, WEIR_CONTAINER(mail, struct weir_message, report));
+        case WEIR_MAIL_LETTER:
+            weir_partition_take_letter(partition, WEIR_CONTAINER(mail, struct weir_message, letter.mail));
+            break;
+        case WEIR_MAIL_OUTPUT:
+            weir_partition_take_output(partition, WEIR_CONTAINER(mail, struct weir_emission, delivery.mail));
             break;
         default:
             WEIR_CHECK(!"a mail of an unknown kind");
@@ -187,7 +197,7 @@ static void publish(struct weir_partition *partition)
     int64_t floor = weir_tracker_floor(tracker);
     set_gauge(&partition->gauges.epoch, partition->epoch);
     set_gauge(&partition->gauges.in_flight, tracker->count);
-    set_gauge(&partition->gauges.in_flight_bytes, partition->charged_bytes);
+    set_gauge(&partition->gauges.in_flight_bytes, weir_partition_bytes(partition));
     set_gauge(&partition->gauges.held, partition->held);
     set_gauge(&partition->gauges.gap, (uint64_t)(tracker->next - floor) - tracker->count);
     set_gauge(&partition->gauges.key_actors, partition->key_count);

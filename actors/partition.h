@@ -38,8 +38,10 @@
 #include <weir/stats.h>
 
 struct weir_consumer;
+struct weir_emission;
 
-enum weir_partition_mail { WEIR_MAIL_KEY = 1, WEIR_MAIL_ANSWER, WEIR_MAIL_REPORT };
+/* LETTER and OUTPUT: the delivery of one. */
+enum weir_partition_mail { WEIR_MAIL_KEY = 1, WEIR_MAIL_ANSWER, WEIR_MAIL_LETTER, WEIR_MAIL_OUTPUT };
 
 enum weir_order {
     WEIR_ORDER_NONE = 0,
@@ -121,6 +123,7 @@ struct weir_partition {
     _Atomic int64_t log_end;        /* -1 unknown; control */
     _Atomic uint32_t trouble;       /* enum weir_kafka_error that stopped pulling; partition sets, control clears */
     _Atomic bool user_paused;       /* any */
+    _Atomic uint64_t output_bytes;  /* of what handlers have emitted and nobody has acknowledged; any */
     _Atomic bool assigned;          /* control */
     struct weir_kafka_queue *queue; /* control, while the gate is closed */
     struct {                        /* see partition_suspect.c */
@@ -167,8 +170,9 @@ struct weir_partition {
     struct weir_key_pool key_pool;
     struct weir_message_pool message_pool;
     struct weir_segment *segment, *segments_free;
-    struct weir_key_list parked, later, dying, waiting[WEIR_ATTEMPT_BUCKETS];
-    uint64_t key_count, out_count, held, held_dying, orphans, stragglers, dlq_pending;
+    struct weir_key_list parked, later, dying, sending, waiting[WEIR_ATTEMPT_BUCKETS];
+    uint64_t key_count, out_count, held, orphans, stragglers, dlq_pending, outputs_pending;
+    uint64_t held_writing; /* of `held`: those of DYING and SENDING keys, which wait for a broker */
     uint64_t charged_bytes, message_bytes_mean;
     uint32_t pull_next; /* messages that the next pull may ask for, WEIR_PULL_MIN or more */
     uint64_t successes; /* since the budget was last told */
@@ -205,8 +209,8 @@ bool weir_partition_order_is_done(const struct weir_partition *partition);
 void weir_partition_shut(struct weir_partition *partition); /* closes the gate; waits for a pull under way (µs) */
 void weir_partition_open(struct weir_partition *partition);
 void weir_partition_wake(void *partition); /* notify; any thread */
-/** A dead letter of this message was delivered (NONE) or refused. Control. */
-void weir_partition_report(struct weir_message *message, enum weir_kafka_error error);
+/** A dead letter or an output was delivered (NONE) or refused. Control. */
+void weir_partition_report(struct weir_delivery *delivery, enum weir_kafka_error error);
 
 /* ---- for messages and key actors ---- */
 
@@ -237,6 +241,7 @@ const struct weir_log_field *weir_partition_fields(const struct weir_partition *
                                                    struct weir_log_field fields[2]);
 
 /* partition_window.c */
+uint64_t weir_partition_bytes(const struct weir_partition *partition); /* held in memory, as charged */
 void weir_partition_charge(struct weir_partition *partition, struct weir_message *message);
 uint32_t weir_partition_credit(struct weir_partition *partition); /* messages that may be pulled now */
 void weir_partition_release(struct weir_partition *partition, struct weir_message *message); /* its content */
@@ -255,12 +260,12 @@ void weir_partition_dispatch(struct weir_partition *partition, struct weir_key *
 void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key);
 void weir_partition_take_back(struct weir_partition *partition, struct weir_key *key); /* nobody has begun its run */
 void weir_partition_take_answer(struct weir_partition *partition, struct weir_message *message);
-void weir_partition_take_report(struct weir_partition *partition, struct weir_message *message);
+void weir_partition_take_letter(struct weir_partition *partition, struct weir_message *message);
+void weir_partition_take_output(struct weir_partition *partition, struct weir_emission *emission);
 void weir_partition_refund(struct weir_partition *partition, struct weir_message *message); /* no letter will be sent */
 void weir_partition_hold(struct weir_partition *partition, struct weir_key *key);
 void weir_partition_unhold(struct weir_partition *partition, struct weir_key *key);
-void weir_partition_leave_list(struct weir_partition *partition,
-                               struct weir_key *key); /* WAITING, LATER, DYING, PARKED */
+void weir_partition_leave_list(struct weir_partition *partition, struct weir_key *key); /* that has one */
 void weir_partition_drop_first(struct weir_partition *partition, struct weir_key *key); /* a straggler's message */
 void weir_partition_enforce_held(struct weir_partition *partition);
 void weir_partition_sweep_finish(struct weir_partition *partition);

@@ -5,7 +5,8 @@
  *   finish  (close) nothing is pulled; all that was pulled runs; done when only held messages are left
  *   drain   (revoke) what has not started is purged: its content is freed, its offset stays unfinished in the tracker,
  *           so that the last commit tells the truth. Keys that wait for a worker are taken back: those of partitions
- *           that stay may keep the workers busy for long. Done when nothing runs and no dead letter is under way
+ *           that stay may keep the workers busy for long. Done when nothing runs and no dead letter or output is on
+ *           its way
  *   end     the tracker is emptied. Messages that a worker, a holder of a handle or the producer still has become
  *           stragglers: they stay in their keys, and those keys start nothing, until they are back
  *
@@ -14,6 +15,7 @@
  * whole: redelivery, never loss.
  */
 #include "actors/consumer.h"
+#include "actors/output.h"
 #include "actors/partition.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
@@ -32,6 +34,8 @@ static uint32_t in_possession(const struct weir_key *key)
         return 1;
     case WEIR_KEY_DYING:
         return key->first->dlq_in_flight || weir_message_has_holder(key->first);
+    case WEIR_KEY_SENDING:
+        return key->first->outputs->in_flight > 0;
     default:
         return 0;
     }
@@ -214,14 +218,14 @@ static bool nothing_runs(const struct weir_partition *partition)
     return true;
 }
 
-/* Only messages that wait for a retry, or for a dead letter that cannot be sent now, are left. Stragglers of an older
- * epoch are not in the tracker: nothing is waited for but what stands behind them. */
+/* Only messages that wait for a retry, or for a dead letter or outputs that cannot be sent now, are left. Stragglers of
+ * an older epoch are not in the tracker: nothing is waited for but what stands behind them. */
 static bool only_held(const struct weir_partition *partition)
 {
-    if (partition->dlq_pending > 0)
+    if (partition->dlq_pending > 0 || partition->outputs_pending > 0)
         return false;
     for (const struct weir_message *message = partition->tracker.head; message; message = message->after) {
-        if (message->owner->state != WEIR_KEY_WAITING && message->owner->state != WEIR_KEY_DYING)
+        if (message->owner->state != WEIR_KEY_WAITING && !weir_key_is_writing(message->owner))
             return false;
     }
     return true;

@@ -1,19 +1,24 @@
 /*
  * What becomes of a run: a message is finished, waits for another run, or dies.
  *
- *   acked, skipped     the offset leaves the tracker, the content is freed, the key goes on
+ *   acked, skipped     its outputs are sent (output.h), and the key waits for the broker's reports: refused ones are
+ *                      sent again after output.retry.ms, but where one never can be, the run has failed. Without
+ *                      outputs, and when all are in the log, the offset leaves the tracker, the content is freed, the
+ *                      key goes on
  *   retry, overloaded  the key waits on its timer; only this key. Its first message is copied out of the fetch response
  *   dead               the dead letter is composed and sent; the key waits for the broker's report. Refused: sent again
  *                      after dlq.retry.ms. No budget: likewise. Nothing is skipped, and no attempt counts meanwhile
  *   later              the key waits for the answer
  *
- * Keys that wait or die are held: all their messages count, up to held.messages.max. At that bound the policy `dead`
- * gives up the waiting message with most attempts while the budget lasts; `wait` leaves it to the window's pause.
+ * Keys that wait or die, or whose outputs were refused, are held: all their messages count, up to held.messages.max. At
+ * that bound the policy `dead` gives up the waiting message with most attempts while the budget lasts; `wait` leaves it
+ * to the window's pause.
  *
  * Results of an older epoch are counted and dropped here; they change nothing of the present one.
  */
 #include "actors/consumer.h"
 #include "actors/dlq.h"
+#include "actors/output.h"
 #include "actors/partition.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
@@ -37,6 +42,8 @@ static struct weir_key_list *list_of(struct weir_partition *partition, const str
         return &partition->later;
     case WEIR_KEY_DYING:
         return &partition->dying;
+    case WEIR_KEY_SENDING:
+        return &partition->sending;
     case WEIR_KEY_WAITING: {
         uint32_t attempts = key->first->attempts;
         return &partition->waiting[attempts < WEIR_ATTEMPT_BUCKETS ? attempts : WEIR_ATTEMPT_BUCKETS - 1];
@@ -64,8 +71,8 @@ void weir_partition_hold(struct weir_partition *partition, struct weir_key *key)
         return;
     key->held = true;
     partition->held += key->count;
-    if (key->state == WEIR_KEY_DYING)
-        partition->held_dying += key->count;
+    if (weir_key_is_writing(key))
+        partition->held_writing += key->count;
 }
 
 void weir_partition_unhold(struct weir_partition *partition, struct weir_key *key)
@@ -75,8 +82,8 @@ void weir_partition_unhold(struct weir_partition *partition, struct weir_key *ke
     key->held = false;
     WEIR_CHECK(partition->held >= key->count);
     partition->held -= key->count;
-    if (key->state == WEIR_KEY_DYING)
-        partition->held_dying -= key->count;
+    if (weir_key_is_writing(key))
+        partition->held_writing -= key->count;
 }
 
 static void arm(struct weir_partition *partition, struct weir_key *key, uint64_t delay_ms)
@@ -85,7 +92,7 @@ static void arm(struct weir_partition *partition, struct weir_key *key, uint64_t
     weir_timers_arm(weir_worker_timers(partition->resident.home), &key->timer, now(partition) + delay_ms * MS_NS);
 }
 
-/* A DYING or WAITING key goes on: no longer held, no timer, in no list. */
+/* A DYING, WAITING or SENDING key goes on: no longer held, no timer, in no list. */
 static void ready(struct weir_partition *partition, struct weir_key *key)
 {
     weir_timers_cancel(weir_worker_timers(partition->resident.home), &key->timer);
@@ -118,6 +125,20 @@ static void finish_first(struct weir_partition *partition, struct weir_key *key)
     partition->finished++;
     partition->changed = true;
     free_or_leave(partition, message);
+}
+
+static bool is_stale(const struct weir_partition *partition, const struct weir_message *message)
+{
+    return partition->state == WEIR_PARTITION_ENDED || message->epoch != partition->epoch;
+}
+
+/* What a run emitted that has failed. */
+static void drop_outputs(struct weir_partition *partition, struct weir_message *message)
+{
+    if (!message->outputs)
+        return;
+    weir_partition_count(partition, outputs_dropped, message->outputs->count);
+    weir_outputs_drop(message);
 }
 
 /* ---- dead letters ---- */
@@ -169,6 +190,7 @@ void weir_partition_refund(struct weir_partition *partition, struct weir_message
 }
 
 static void bury(struct weir_partition *partition, struct weir_key *key);
+static void send_outputs(struct weir_partition *partition, struct weir_key *key);
 static void go_on(struct weir_partition *partition, struct weir_key *key);
 
 static void refused(struct weir_partition *partition, struct weir_key *key, enum weir_kafka_error error)
@@ -215,7 +237,8 @@ static void bury(struct weir_partition *partition, struct weir_key *key)
     if (result == 0) {
         struct weir_kafka *kafka = partition->consumer->kafka;
         message->dlq_in_flight = true; /* before: the report may come at once, but as mail */
-        result = kafka->ops->produce(kafka, &letter.produce, message, &error);
+        message->letter.mail.kind = WEIR_MAIL_LETTER;
+        result = kafka->ops->produce(kafka, &letter.produce, &message->letter, &error);
         message->dlq_in_flight = result == 0;
         weir_dlq_letter_deinit(&letter);
     }
@@ -241,10 +264,10 @@ void weir_partition_quarantine(struct weir_partition *partition, struct weir_key
     die(partition, key, WEIR_DLQ_CRASH);
 }
 
-void weir_partition_take_report(struct weir_partition *partition, struct weir_message *message)
+void weir_partition_take_letter(struct weir_partition *partition, struct weir_message *message)
 {
     struct weir_key *key = message->owner;
-    enum weir_kafka_error error = message->dlq_error;
+    enum weir_kafka_error error = message->letter.error;
     WEIR_CHECK(message->dlq_in_flight && partition->dlq_pending > 0 && key && key->first == message);
     message->dlq_in_flight = false;
     partition->dlq_pending--;
@@ -344,6 +367,11 @@ void weir_partition_key_timer(struct weir_timer *timer)
         bury(partition, key);
         return;
     }
+    if (key->state == WEIR_KEY_SENDING) {
+        send_outputs(partition, key);
+        go_on(partition, key);
+        return;
+    }
     ready(partition, key);
     weir_partition_schedule(partition, key);
     weir_resident_notify(&partition->resident); /* held messages have become fewer: pulling may go on */
@@ -357,7 +385,7 @@ void weir_partition_enforce_held(struct weir_partition *partition)
     /* Begin below the bound, so that the intake need not close while dead letters are on their way; what is dying will
      * make room by itself. */
     uint64_t start = options->held_messages_max - options->held_messages_max / 8;
-    while (partition->held - partition->held_dying >= start) {
+    while (partition->held - partition->held_writing >= start) {
         struct weir_key *victim = NULL;
         for (size_t bucket = WEIR_ATTEMPT_BUCKETS; bucket-- > 0 && !victim;)
             victim = partition->waiting[bucket].first;
@@ -368,6 +396,91 @@ void weir_partition_enforce_held(struct weir_partition *partition)
         ready(partition, victim);
         die(partition, victim, WEIR_DLQ_HELD);
     }
+}
+
+/* ---- outputs ---- */
+
+/* An output can never be sent: the run has failed, whatever it said. */
+static void fail(struct weir_partition *partition, struct weir_key *key)
+{
+    struct weir_message *message = key->first;
+    char words[WEIR_MESSAGE_REASON_BYTES];
+    weir_outputs_describe(message->outputs, words, sizeof words);
+    warn(partition, "an output can never be sent, its message has failed", message->offset, words);
+    drop_outputs(partition, message);
+    weir_retry(message, words);
+    message->has_delay = false;
+    ready(partition, key);
+    retry(partition, key);
+}
+
+/* Held, as only a key that waits for the broker longer than it should is. */
+static void send_later(struct weir_partition *partition, struct weir_key *key)
+{
+    warn(partition, "an output was not taken, its key is held", key->first->offset, "it is sent again");
+    weir_partition_copy_out(partition, key->first);
+    weir_partition_hold(partition, key);
+    arm(partition, key, partition->consumer->options->output_retry_ms);
+}
+
+static void finish_with(struct weir_partition *partition, struct weir_key *key, enum weir_outcome outcome)
+{
+    if (outcome == WEIR_ACK)
+        weir_partition_count(partition, acked, 1);
+    else
+        weir_partition_count(partition, skipped, 1);
+    partition->successes++;
+    finish_first(partition, key);
+}
+
+/* Send what is left of a SENDING key's outputs; when nothing is, its message is finished. */
+static void send_outputs(struct weir_partition *partition, struct weir_key *key)
+{
+    struct weir_message *message = key->first;
+    uint32_t before = message->outputs->in_flight;
+    enum weir_outputs_step step = weir_outputs_send(message);
+    partition->outputs_pending += message->outputs->in_flight - before;
+    switch (step) {
+    case WEIR_OUTPUTS_UNDER_WAY:
+        break;
+    case WEIR_OUTPUTS_NO_PLACE:
+        arm(partition, key, WEIR_OUTPUT_QUEUE_FULL_MS);
+        break;
+    case WEIR_OUTPUTS_AGAIN:
+        send_later(partition, key);
+        break;
+    case WEIR_OUTPUTS_REFUSED:
+        fail(partition, key);
+        break;
+    case WEIR_OUTPUTS_WRITTEN:
+        ready(partition, key);
+        finish_with(partition, key, message->outputs->outcome);
+        break;
+    }
+}
+
+void weir_partition_take_output(struct weir_partition *partition, struct weir_emission *emission)
+{
+    struct weir_message *message = emission->message;
+    struct weir_key *key = message->owner;
+    bool lost, once = partition->consumer->options->delivery == WEIR_AT_MOST_ONCE;
+    WEIR_CHECK(partition->outputs_pending > 0 && key && key->first == message && key->state == WEIR_KEY_SENDING);
+    partition->outputs_pending--;
+    if (weir_outputs_take(emission, once, &lost))
+        weir_partition_count(partition, outputs_sent, 1);
+    else
+        weir_partition_count(partition, output_failures, 1);
+    if (lost)
+        weir_partition_count(partition, outputs_lost, 1);
+    if (message->outputs->in_flight > 0)
+        return;
+    if (is_stale(partition, message)) {
+        ready(partition, key);
+        weir_partition_drop_first(partition, key);
+    } else {
+        send_outputs(partition, key);
+    }
+    go_on(partition, key); /* a drain does not wait for another try */
 }
 
 /* ---- what a run said ---- */
@@ -382,15 +495,18 @@ static void await_answer(struct weir_partition *partition, struct weir_key *key)
 /* Act on the outcome of the first message of a READY key. */
 static void act(struct weir_partition *partition, struct weir_key *key, enum weir_outcome outcome)
 {
+    if (outcome > WEIR_SKIP && outcome != WEIR_LATER)
+        drop_outputs(partition, key->first);
     switch (outcome) {
     case WEIR_ACK:
     case WEIR_SKIP:
-        if (outcome == WEIR_ACK)
-            weir_partition_count(partition, acked, 1);
-        else
-            weir_partition_count(partition, skipped, 1);
-        partition->successes++;
-        finish_first(partition, key);
+        if (key->first->outputs) {
+            key->first->outputs->outcome = outcome;
+            enter_list(partition, key, WEIR_KEY_SENDING);
+            send_outputs(partition, key);
+        } else {
+            finish_with(partition, key, outcome);
+        }
         break;
     case WEIR_RETRY:
         retry(partition, key);
@@ -424,11 +540,6 @@ static void take_run(struct weir_partition *partition, struct weir_key *key)
     } else {
         act(partition, key, WEIR_LATER); /* its answer is on the way, or will be */
     }
-}
-
-static bool is_stale(const struct weir_partition *partition, const struct weir_message *message)
-{
-    return partition->state == WEIR_PARTITION_ENDED || message->epoch != partition->epoch;
 }
 
 void weir_partition_drop_first(struct weir_partition *partition, struct weir_key *key)

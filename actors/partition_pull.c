@@ -130,7 +130,7 @@ static void route(struct weir_partition *partition, const struct weir_record *re
     weir_key_append(key, message);
     if (key->held) {
         partition->held++;
-        partition->held_dying += key->state == WEIR_KEY_DYING;
+        partition->held_writing += weir_key_is_writing(key);
     }
     if (key->by_bytes && !key->in_table)
         weir_key_table_insert(&partition->keys, key); /* after the append: its bytes are the last message's */

@@ -1,9 +1,12 @@
 /*
  * The window of a partition: what it may have unfinished, in messages and in bytes. Runs in the partition actor's turn.
  *
- * In messages: what the tracker holds. In bytes: segments pulled and still referred to, and copies; the bound is
- * window.bytes.max or the partition's even share of memory.bytes.max, whichever is less, so that one hot partition
+ * In messages: what the tracker holds. In bytes: segments pulled and still referred to, copies, and outputs; the bound
+ * is window.bytes.max or the partition's even share of memory.bytes.max, whichever is less, so that one hot partition
  * cannot take what others need. What librdkafka fetches ahead is taken off the cap first.
+ *
+ * Outputs are added by whoever emits, so their sum may pass the bound between two looks at it, by what the runs under
+ * way may emit.
  *
  *   B1. Every message in the tracker that has content is charged once: to its segment, or as a copy.
  *   B2. A partition with nothing in flight may always pull one message.
@@ -14,7 +17,8 @@
 #include "runtime/check.h"
 #include "runtime/memory.h"
 
-#define SHARE_MIN 65536 /* bytes; a partition's share of the cap is never less */
+#define SHARE_MIN           65536 /* bytes; a partition's share of the cap is never less */
+#define WEIR_PAUSE_FOR_HELD (WEIR_PAUSE_HELD | WEIR_PAUSE_DLQ | WEIR_PAUSE_OUTPUT)
 
 /* ---- bytes ---- */
 
@@ -129,11 +133,16 @@ void weir_partition_free_message(struct weir_partition *partition, struct weir_m
     weir_message_pool_give(&partition->message_pool, message);
 }
 
+uint64_t weir_partition_bytes(const struct weir_partition *partition)
+{
+    return partition->charged_bytes + atomic_load_explicit(&partition->output_bytes, memory_order_relaxed);
+}
+
 /* ---- the window ---- */
 
 void weir_partition_set_pause(struct weir_partition *partition, uint32_t bits, bool on)
 {
-    const uint32_t backpressure = WEIR_PAUSE_WINDOW | WEIR_PAUSE_HELD | WEIR_PAUSE_DLQ;
+    const uint32_t backpressure = WEIR_PAUSE_WINDOW | WEIR_PAUSE_FOR_HELD;
     uint32_t old = partition->pause;
     partition->pause = on ? old | bits : old & ~bits;
     bool was = old & backpressure, is = partition->pause & backpressure;
@@ -168,20 +177,26 @@ static bool is_full(const struct weir_partition *partition, uint32_t bit, uint64
     return partition->pause & bit ? value > low && value > 0 : value >= max;
 }
 
+/* What the held messages wait for, when they are at their bound. */
+static uint32_t why_held(const struct weir_partition *partition)
+{
+    if (partition->budget_spent || partition->dying.count > 0)
+        return WEIR_PAUSE_DLQ;
+    return partition->held_writing > 0 ? WEIR_PAUSE_OUTPUT : WEIR_PAUSE_HELD;
+}
+
 static void update_window(struct weir_partition *partition, uint64_t bytes_bound)
 {
     const struct weir_options *options = partition->consumer->options;
     uint64_t in_flight = partition->tracker.count;
     bool full = in_flight > 0 && (is_full(partition, WEIR_PAUSE_WINDOW, in_flight, options->window_messages_max) ||
-                                  is_full(partition, WEIR_PAUSE_WINDOW, partition->charged_bytes, bytes_bound));
+                                  is_full(partition, WEIR_PAUSE_WINDOW, weir_partition_bytes(partition), bytes_bound));
     weir_partition_set_pause(partition, WEIR_PAUSE_WINDOW, full);
-    bool held = is_full(partition, partition->pause & (WEIR_PAUSE_HELD | WEIR_PAUSE_DLQ), partition->held,
-                        options->held_messages_max);
-    uint32_t reason = partition->budget_spent || partition->dying.count > 0 ? WEIR_PAUSE_DLQ : WEIR_PAUSE_HELD;
+    bool held = is_full(partition, partition->pause & WEIR_PAUSE_FOR_HELD, partition->held, options->held_messages_max);
     if (!held)
-        weir_partition_set_pause(partition, WEIR_PAUSE_HELD | WEIR_PAUSE_DLQ, false);
-    else if (!(partition->pause & (WEIR_PAUSE_HELD | WEIR_PAUSE_DLQ)))
-        weir_partition_set_pause(partition, reason, true);
+        weir_partition_set_pause(partition, WEIR_PAUSE_FOR_HELD, false);
+    else if (!(partition->pause & WEIR_PAUSE_FOR_HELD))
+        weir_partition_set_pause(partition, why_held(partition), true);
     bool user = atomic_load_explicit(&partition->user_paused, memory_order_relaxed) ||
                 atomic_load_explicit(&partition->consumer->user_paused, memory_order_relaxed);
     weir_partition_set_pause(partition, WEIR_PAUSE_USER, user);
@@ -199,11 +214,12 @@ uint32_t weir_partition_credit(struct weir_partition *partition)
         return 0;
     const struct weir_options *options = partition->consumer->options;
     uint64_t in_flight = partition->tracker.count;
-    if (in_flight == 0 && partition->charged_bytes >= bytes_bound)
-        return 1;
+    uint64_t bytes = weir_partition_bytes(partition);
+    if (bytes >= bytes_bound)
+        return in_flight == 0; /* else an output was emitted since the window was looked at */
     uint64_t count = options->window_messages_max - in_flight;
     uint64_t mean = partition->message_bytes_mean > 0 ? partition->message_bytes_mean : 1;
-    uint64_t by_bytes = (bytes_bound - partition->charged_bytes) / mean + 1;
+    uint64_t by_bytes = (bytes_bound - bytes) / mean + 1;
     count = count < by_bytes ? count : by_bytes;
     return (uint32_t)(count < options->pull_messages_max ? count : options->pull_messages_max);
 }

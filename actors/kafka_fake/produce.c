@@ -17,6 +17,7 @@ struct fake_produce {
     struct weir_fake_client *client;
     struct weir_fake_record *record;
     const char *topic; /* interned */
+    int32_t partition; /* -1: by key */
     void *opaque;
     uint64_t deadline_ns;
     enum weir_kafka_error error;
@@ -105,7 +106,8 @@ static enum weir_kafka_error refusal(const struct fake_produce *produce, const c
         weir_fake_topic_create(cluster, produce->topic, cluster->settings.auto_create_partitions);
         topic = weir_fake_topic(cluster, produce->topic);
     }
-    if (!topic || weir_fake_roll(cluster, cluster->faults.produce_unknown_topic)) {
+    if (!topic || produce->partition >= topic->partition_count ||
+        weir_fake_roll(cluster, cluster->faults.produce_unknown_topic)) {
         *text = "unknown topic";
         return WEIR_KAFKA_UNKNOWN_TOPIC;
     }
@@ -132,7 +134,7 @@ static void append(const struct fake_produce *produce)
                                          .timestamp_ms = record->timestamp_ms,
                                          .headers = record->headers,
                                          .header_count = record->header_count};
-    weir_fake_append(produce->client->cluster, -1, &message);
+    weir_fake_append(produce->client->cluster, produce->partition, &message);
     produce->client->cluster->counts.produced++;
 }
 
@@ -221,6 +223,7 @@ static struct fake_produce *produce_make(struct weir_fake_client *client, const 
     produce->client = client;
     produce->record = weir_fake_record_copy(&record);
     produce->topic = weir_fake_intern(client->cluster, message->topic);
+    produce->partition = message->has_partition ? message->partition : -1;
     produce->deadline_ns = weir_fake_now(client->cluster) + client->cluster->settings.delivery_timeout_ns;
     produce->next = client->produces;
     if (client->produces)

@@ -1,5 +1,5 @@
 /*
- * The producer for dead letters: acks=all, idempotent, made at the first produce.
+ * The producer for dead letters and outputs: acks=all, idempotent, made at the first produce.
  *
  * Threads: produce runs anywhere; deliveries, and the end of a producer that has failed for good, are control's.
  *
@@ -41,7 +41,7 @@ static rd_kafka_t *connect_client(const rd_kafka_conf_t *settings, bool is_alone
     if (rk)
         return rk;
     rd_kafka_conf_destroy(conf);
-    weir_log(WEIR_LOG_ERROR, WEIR_NO_FIELDS, "no producer for dead letters: %s", words);
+    weir_log(WEIR_LOG_ERROR, WEIR_NO_FIELDS, "no producer for dead letters and outputs: %s", words);
     return NULL;
 }
 
@@ -136,6 +136,8 @@ static rd_kafka_resp_err_t send_parts(rd_kafka_t *rk, const struct weir_kafka_pr
         {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)produce->key, produce->key_size}},
         {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)produce->value, produce->value_size}},
         {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = produce->timestamp_ms > 0 ? produce->timestamp_ms : 0},
+        {.vtype = RD_KAFKA_VTYPE_PARTITION,
+         .u.i32 = produce->has_partition ? produce->partition : RD_KAFKA_PARTITION_UA},
         {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
         {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = opaque},
         {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
@@ -239,6 +241,8 @@ static bool send_alone(struct weir_rdkafka *client, const rd_kafka_message_t *me
         .key_size = message->key_len,
         .value_size = message->len,
         .timestamp_ms = rd_kafka_message_timestamp(message, &type),
+        .has_partition = true, /* where it was sent the first time */
+        .partition = message->partition,
     };
     headers = has_headers ? rd_kafka_headers_copy(headers) : rd_kafka_headers_new(0);
     return send_parts(rk, &again, headers, message->_private) == RD_KAFKA_RESP_ERR_NO_ERROR;

@@ -5,9 +5,11 @@
 #if defined(__GNUC__)
 #define WEIR_EXPORT                            __attribute__((visibility("default")))
 #define WEIR_FORMAT(string_index, first_index) __attribute__((format(printf, string_index, first_index)))
+#define WEIR_MUST_CHECK                        __attribute__((warn_unused_result))
 #else
 #define WEIR_EXPORT
 #define WEIR_FORMAT(string_index, first_index)
+#define WEIR_MUST_CHECK
 #endif
 
 #endif

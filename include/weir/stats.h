@@ -26,6 +26,7 @@ enum weir_pause {
     WEIR_PAUSE_DLQ = 1 << 7,     /* dead letters are refused, or their budget is spent, and too much waits for them */
     WEIR_PAUSE_MEMORY = 1 << 8,  /* an allocation failed; tried again each second */
     WEIR_PAUSE_ERROR = 1 << 9,   /* the broker refuses this partition (reset policy `error`, authorization, deleted) */
+    WEIR_PAUSE_OUTPUT = 1 << 10, /* outputs are refused, and too much waits for them */
 };
 
 struct weir_counters {
@@ -44,6 +45,10 @@ struct weir_counters {
     uint64_t pauses;              /* times pulling stopped for window, held or dlq */
     uint64_t paused_ms;           /* time spent so */
     uint64_t lost_at_most_once;   /* at-most-once: committed, never run */
+    uint64_t outputs_sent;        /* acknowledged by the broker */
+    uint64_t output_failures;     /* outputs refused by the broker or by librdkafka */
+    uint64_t outputs_dropped;     /* emitted by runs that failed, and never sent */
+    uint64_t outputs_lost;        /* at-most-once: refused, and not sent again as they may be in the log */
 };
 
 struct weir_partition_stats {

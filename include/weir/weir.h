@@ -21,6 +21,7 @@
 #include <weir/error.h>
 #include <weir/log.h>
 #include <weir/message.h>
+#include <weir/output.h>
 #include <weir/stats.h>
 #include <weir/version.h>
 

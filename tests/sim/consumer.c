@@ -42,7 +42,7 @@ struct plan {
 
 /* What a run of seeds has done, so that a test can tell that it tested something. */
 struct sum {
-    uint64_t checked, runs, duplicates, disturbances, letters, audits, hash;
+    uint64_t checked, runs, duplicates, disturbances, letters, outputs, outputs_again, audits, hash;
 };
 
 /* "WEIR_TEST_SEED=7 ./dev test sim --filter NAME", of the test whose function is given. */
@@ -81,6 +81,8 @@ static void run_seed(const struct plan *plan, const char *function, uint64_t see
     sum->duplicates += tally->duplicates;
     sum->disturbances += tally->disturbances;
     sum->letters += tally->letters;
+    sum->outputs += tally->outputs;
+    sum->outputs_again += tally->outputs_again;
     sum->audits += tally->audits;
     sum->hash = sum->hash * 31 + weir_world_hash(world);
     weir_world_destroy(world);
@@ -105,10 +107,11 @@ static struct sum run_seeds(const struct plan *plan, const char *function, unsig
     cr_assert_gt(sum.audits, sum.checked / 4, "the insides were hardly looked at");
     fprintf(
         stderr,
-        "%s: %u seeds, %llu messages, %llu runs, %llu dead letters, %llu duplicates, %llu disturbances, %llu audits\n",
+        "%s: %u seeds, %llu messages, %llu runs, %llu dead letters, %llu outputs, %llu duplicates, %llu disturbances, "
+        "%llu audits\n",
         plan->name, weir_test_scaled(seeds), (unsigned long long)sum.checked, (unsigned long long)sum.runs,
-        (unsigned long long)sum.letters, (unsigned long long)sum.duplicates, (unsigned long long)sum.disturbances,
-        (unsigned long long)sum.audits);
+        (unsigned long long)sum.letters, (unsigned long long)sum.outputs, (unsigned long long)sum.duplicates,
+        (unsigned long long)sum.disturbances, (unsigned long long)sum.audits);
     return sum;
 }
 
@@ -246,6 +249,59 @@ Test(consumer, runs_nothing_twice_at_most_once)
                         WEIR_WORLD_CRASH | WEIR_WORLD_STOP | WEIR_WORLD_REBALANCE,
                         true};
     cr_assert_eq(run(&plan, 100).duplicates, 0, "a message was handled twice");
+}
+
+/* ---- outputs ---- */
+
+Test(consumer, writes_each_output_once_when_nothing_goes_wrong)
+{
+    struct plan plan = {"outputs, quiet", {.messages = 200, .outputs = 700, .chances = mixed}, 1, 0, 0, false};
+    struct sum sum = run(&plan, 60);
+    cr_assert_eq(sum.duplicates, 0);
+    cr_assert_gt(sum.outputs, sum.checked / 2);
+    cr_assert_eq(sum.outputs_again, 0, "%llu outputs were written twice", (unsigned long long)sum.outputs_again);
+}
+
+Test(consumer, loses_no_output_under_everything_at_once)
+{
+    struct plan plan = {
+        "outputs, everything",
+        {.messages = 200, .outputs = 700, .chances = mixed, .faults = rough, .later_ns_max = 3 * SECOND},
+        3,
+        15,
+        WEIR_WORLD_ALL,
+        false};
+    cr_assert_gt(run(&plan, 150).outputs, 0);
+}
+
+Test(consumer, loses_nothing_when_outputs_can_never_be_sent)
+{
+    struct weir_fake_faults faults = rough;
+    faults.produce_too_large = 60;
+    faults.produce_unknown_topic = 30;
+    faults.produce_authorization = 30;
+    static const char *const options[] = {"weir.retry.attempts.max", "3", NULL};
+    struct plan plan = {"outputs, refused",
+                        {.messages = 150, .outputs = 700, .chances = mixed, .faults = faults, .driver_data = options},
+                        2,
+                        8,
+                        WEIR_WORLD_ALL,
+                        false};
+    struct sum sum = run(&plan, 100);
+    cr_assert_gt(sum.outputs, 0);
+    cr_assert_gt(sum.letters, 0);
+}
+
+Test(consumer, loses_no_output_with_handlers_on_threads_of_their_own)
+{
+    struct plan plan = {
+        "outputs, pool",
+        {.messages = 150, .outputs = 700, .chances = mixed, .faults = rough, .pool_threads = 3, .workers = 1},
+        2,
+        10,
+        WEIR_WORLD_ALL,
+        false};
+    cr_assert_gt(run(&plan, 60).outputs, 0);
 }
 
 Test(consumer, replays_a_seed_step_for_step)

@@ -3,6 +3,7 @@
  */
 #include "tests/support/audit.h"
 #include "actors/consumer.h"
+#include "actors/output.h"
 #include "runtime/check.h"
 #include <stdio.h>
 #include <string.h>
@@ -34,10 +35,11 @@ static const char *check_sums(const struct weir_consumer *consumer, const struct
     const struct weir_tracker *tracker = &partition->tracker;
     HOLDS(tracker->count <= consumer->options->window_messages_max, "more in flight than the window");
     HOLDS(partition->state != WEIR_PARTITION_ENDED || tracker->count == 0, "something is tracked without an epoch");
-    HOLDS(partition->held_dying <= partition->held, "more held by dying keys than held");
+    HOLDS(partition->held_writing <= partition->held, "more held by keys that wait for a broker than held");
     HOLDS(partition->key_count >= partition->out_count, "more keys are out than there are");
     bool empty = tracker->count == 0 && partition->stragglers == 0 && partition->orphans == 0;
     HOLDS(!empty || partition->charged_bytes == 0, "bytes are charged for nothing");
+    HOLDS(!empty || atomic_load(&partition->output_bytes) == 0, "bytes are charged for outputs of nothing");
     HOLDS(!empty || partition->key_count == 0, "a key actor without a message");
     HOLDS(!empty || partition->keys.count == 0, "the table has keys without a message");
     HOLDS(tracker->count == 0 || partition->state == WEIR_PARTITION_DRAINING || partition->charged_bytes > 0,
@@ -87,6 +89,11 @@ static const char *check_place(const struct weir_partition *partition, const str
     case WEIR_KEY_DYING:
         HOLDS(!active || key->timer.armed || key->first->dlq_in_flight, "a key dies, and no letter is on its way");
         HOLDS(key->held, "a key dies and is not held");
+        return NULL;
+    case WEIR_KEY_SENDING:
+        HOLDS(key->first->outputs != NULL, "a key sends, and its message has no outputs");
+        HOLDS(!active || (key->timer.armed != (key->first->outputs->in_flight > 0)),
+              "a key's outputs are neither on their way nor waiting for it, or both");
         return NULL;
     case WEIR_KEY_LATER:
         HOLDS(weir_message_later_state(key->first) != WEIR_LATER_IDLE, "a key waits for an answer nobody can give");
@@ -177,19 +184,21 @@ static const char *check_list(const struct weir_key_list *list, enum weir_key_st
 
 static const char *check_lists(const struct weir_partition *partition)
 {
-    uint64_t none = 0, dying = 0, waiting = 0;
+    uint64_t none = 0, writing = 0, waiting = 0;
     const char *wrong = check_list(&partition->parked, WEIR_KEY_PARKED, &none);
     if (!wrong)
         wrong = check_list(&partition->later, WEIR_KEY_LATER, &none);
     if (!wrong)
-        wrong = check_list(&partition->dying, WEIR_KEY_DYING, &dying);
+        wrong = check_list(&partition->dying, WEIR_KEY_DYING, &writing);
+    if (!wrong)
+        wrong = check_list(&partition->sending, WEIR_KEY_SENDING, &writing);
     for (size_t bucket = 0; bucket < WEIR_ATTEMPT_BUCKETS && !wrong; bucket++)
         wrong = check_list(&partition->waiting[bucket], WEIR_KEY_WAITING, &waiting);
     if (wrong)
         return wrong;
     HOLDS(none == 0, "a parked or given out key is held");
-    HOLDS(dying == partition->held_dying, "the number held by dying keys is wrong");
-    HOLDS(dying + waiting == partition->held, "the number held is wrong");
+    HOLDS(writing == partition->held_writing, "the number held by keys that wait for a broker is wrong");
+    HOLDS(writing + waiting == partition->held, "the number held is wrong");
     return NULL;
 }
 

@@ -45,6 +45,11 @@ static void make_topics(struct weir_world *world)
         world->letters[world->topic_count] = join(name, settings->letters);
         world->topics[world->topic_count++] = name;
         weir_fake_topic_create(world->cluster, name, settings->partitions);
+        if (settings->outputs > 0) {
+            char *outputs = join(name, WEIR_WORLD_OUTPUTS);
+            weir_fake_topic_create(world->cluster, outputs, settings->partitions);
+            free(outputs);
+        }
     }
     world->log_count = world->topic_count * (size_t)settings->partitions;
     world->logs = weir_world_allocate(world->log_count * sizeof *world->logs);

@@ -16,10 +16,11 @@
  * Checked at every start of a run
  *   - the message was produced, with that key, and this process holds its partition;
  *   - no other run of its key is under way in this process;
- *   - if it never ran before: every lower message of its key is over, that is acked, skipped or dead-lettered; or, at
- *     most once, may have died with a process that held the partition;
+ *   - if it never ran before: every lower message of its key is over, that is acked or skipped with all of its outputs
+ *     in their topic, or dead-lettered; or, at most once, may have died with a process that held the partition;
  *   - within one assignment: it is not below what its key has run, and what has finished does not run again.
  * Checked after every step of the simulation
+ *   - what lies in the topics of outputs was emitted, with its key, by a run that ended in ack or skip;
  *   - what the group has committed is not above the lowest message that is not over;
  *   - all that must hold inside the consumers, see audit.h.
  * Checked in the end
@@ -74,12 +75,16 @@ struct weir_world_chances {
     uint16_t poison; /* thousandths of the messages: each run of them asks for a retry */
 };
 
+#define WEIR_WORLD_OUTPUTS     ".out" /* what is added to a topic's name for the outputs of its messages */
+#define WEIR_WORLD_OUTPUTS_MAX 3
+
 struct weir_world_settings {
     uint64_t seed;
     const char *topics;                       /* separated by commas, at most 4; NULL: "orders" */
     int32_t partitions;                       /* of each; 0: 4 */
     unsigned keys;                            /* distinct ones a topic; 0: 20 */
     uint16_t null_keys;                       /* thousandths of the messages: no key, no order */
+    uint16_t outputs;                         /* thousandths of the messages: their runs emit some */
     unsigned messages;                        /* appended at the beginning */
     const char *group;                        /* NULL: "group" */
     const char *letters;                      /* what is added to a topic's name for its dead letters; NULL: ".dlq" */
@@ -161,11 +166,21 @@ typedef void weir_world_finish(void *handle, enum weir_outcome outcome);
 void weir_world_later(struct weir_world_process *process, uint64_t run, weir_world_finish *finish, const void *handle,
                       size_t handle_size);
 
+/** How many outputs this run emits, with whatever outcome; and number `index` of them, from 0. */
+struct weir_world_output {
+    char topic[280], key[16], value[96]; /* NUL-terminated */
+    bool has_key;
+};
+unsigned weir_world_outputs(const struct weir_world_process *process, uint64_t run);
+void weir_world_output(const struct weir_world_process *process, uint64_t run, unsigned index,
+                       struct weir_world_output *output);
+
 /* ---- verdicts ---- */
 
 struct weir_world_tally {
     uint64_t produced, finished, letters, over; /* messages; over: finished or dead-lettered */
     uint64_t runs, duplicates;                  /* duplicates: ends with ack or skip beyond a message's first */
+    uint64_t outputs, outputs_again;            /* in their topics; of these, those that were there already */
     uint64_t crashes, disturbances;
     uint64_t audits;             /* partitions with work that were looked at in full */
     uint64_t overlaps_elsewhere; /* runs of a key while another process still ran it: fenced ones may */

@@ -10,16 +10,42 @@
 #include "tests/support/world.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <weir/output.h>
 
 #define MS UINT64_C(1000000)
 
 struct handed { /* what comes back when a message is finished later; fits into the world's handle */
     struct weir_later later;
+    struct weir_world_process *process;
+    uint64_t run;
 };
+
+/* Emit the outputs of a run from number `first` to below `end`. False: its partition has left, and nothing counts. */
+static bool emit(struct weir_message *message, struct weir_world_process *process, uint64_t run, unsigned first,
+                 unsigned end)
+{
+    for (unsigned index = first; index < end; index++) {
+        struct weir_world_output text;
+        weir_world_output(process, run, index, &text);
+        struct weir_output output = {.topic = text.topic,
+                                     .key = text.has_key ? text.key : NULL,
+                                     .key_size = text.has_key ? strlen(text.key) : 0,
+                                     .value = text.value,
+                                     .value_size = strlen(text.value)};
+        int result = weir_emit(message, &output);
+        WEIR_CHECK(result == 0 || result == WEIR_STALE);
+        if (result != 0)
+            return false;
+    }
+    return true;
+}
 
 static void on_finish(void *handle, enum weir_outcome outcome)
 {
-    weir_later_finish(((struct handed *)handle)->later, outcome); /* WEIR_STALE after a revocation: nothing to do */
+    const struct handed *handed = handle;
+    emit(handed->later.message, handed->process, handed->run, 1, weir_world_outputs(handed->process, handed->run));
+    weir_later_finish(handed->later, outcome); /* WEIR_STALE after a revocation: nothing to do */
 }
 
 static enum weir_outcome on_message(struct weir_message *message, void *user)
@@ -29,8 +55,10 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
     enum weir_outcome outcome = weir_world_begin(process, weir_message_topic(message), weir_message_partition(message),
                                                  weir_message_offset(message), weir_message_key(message),
                                                  weir_message_key_size(message), weir_message_attempt(message), &run);
+    unsigned outputs = weir_world_outputs(process, run); /* emitted by failing runs as well: they are dropped */
+    emit(message, process, run, 0, outcome == WEIR_LATER && outputs > 1 ? 1 : outputs);
     if (outcome == WEIR_LATER) {
-        struct handed handed = {weir_message_later(message)};
+        struct handed handed = {weir_message_later(message), process, run};
         weir_world_later(process, run, on_finish, &handed, sizeof handed);
     } else {
         weir_world_end(process, run, outcome);

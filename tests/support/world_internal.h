@@ -3,6 +3,7 @@
  *
  *   world.c           settings, processes, what is produced, running
  *   world_ledger.c    runs, dead letters, floors, verdicts
+ *   world_outputs.c   what runs emit
  *   world_disturb.c   what goes wrong around the processes
  *   world_trace.c     what happens, as lines for people
  */
@@ -16,6 +17,7 @@ struct world_message {
     int key;          /* number; -1: none */
     int64_t previous; /* offset of the next lower message of the key; -1: none */
     uint32_t starts, finishes;
+    uint8_t outputs_wanted, outputs_there; /* how many; which, as bits */
 };
 
 struct world_last { /* what a process ran last of a key */
@@ -47,6 +49,7 @@ struct world_run {
     int64_t offset;
     uint64_t assignment;
     bool open;
+    enum weir_outcome outcome; /* once it is not */
 };
 
 struct weir_world_process {
@@ -76,7 +79,7 @@ struct weir_world {
 
     struct world_run *runs;
     size_t run_count, run_capacity;
-    int64_t letters_read[WEIR_WORLD_TOPICS_MAX][16];
+    int64_t letters_read[WEIR_WORLD_TOPICS_MAX][16], outputs_read[WEIR_WORLD_TOPICS_MAX][16];
     uint64_t commit_version;
     struct weir_world_tally tally;
     uint64_t hash, violation_count;
@@ -95,6 +98,10 @@ void weir_world_ledger_produced(struct weir_world *world, struct world_log *log,
 void weir_world_ledger_observe(void *world); /* after every step */
 void weir_world_ledger_gone(struct weir_world_process *process);
 void weir_world_ledger_exempt(struct weir_world *world, struct world_log *log, int64_t below);
+bool weir_world_is_over(const struct world_message *message);
+/* world_outputs.c */
+uint8_t weir_world_outputs_wanted(const struct weir_world *world, const struct world_log *log, int64_t offset);
+void weir_world_read_outputs(struct weir_world *world);
 /* world_trace.c: lines of this world, where it is to be traced. process: NULL for nobody in particular. */
 void weir_world_trace(const struct weir_world *world, const struct weir_world_process *process, const char *format, ...)
     WEIR_FORMAT(3, 4);

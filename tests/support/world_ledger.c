@@ -28,9 +28,10 @@ static void mix(struct weir_world *world, uint64_t value)
 
 /* ---- messages ---- */
 
-static bool is_over(const struct world_message *message)
+bool weir_world_is_over(const struct world_message *message)
 {
-    return message->finished || message->letter || message->exempt;
+    bool written = message->outputs_there == (1u << message->outputs_wanted) - 1;
+    return (message->finished && written) || message->letter || message->exempt;
 }
 
 static struct world_message *message_at(const struct world_log *log, int64_t offset)
@@ -52,6 +53,7 @@ void weir_world_ledger_produced(struct weir_world *world, struct world_log *log,
     struct world_message *message = &log->messages[offset];
     message->exists = true;
     message->key = key;
+    message->outputs_wanted = weir_world_outputs_wanted(world, log, offset);
     message->previous = key < 0 ? -1 : log->lanes[key].produced;
     if (key >= 0)
         log->lanes[key].produced = offset;
@@ -63,7 +65,7 @@ void weir_world_ledger_exempt(struct weir_world *world, struct world_log *log, i
     log->era++;
     for (int64_t offset = 0; offset < below && (size_t)offset < log->count; offset++) {
         struct world_message *message = &log->messages[offset];
-        world->tally.over += message->exists && !is_over(message);
+        world->tally.over += message->exists && !weir_world_is_over(message);
         message->exempt = true;
     }
 }
@@ -143,12 +145,20 @@ static bool may_be_lost(const struct weir_world *world, const struct world_log *
     return false;
 }
 
+/* Brokers may refuse its outputs for good, and then its run has failed though it ended well. */
+static bool may_fail_later(const struct weir_world *world, const struct world_message *message)
+{
+    const struct weir_fake_faults *faults = &world->settings.faults;
+    return message->outputs_wanted > 0 &&
+           faults->produce_too_large + faults->produce_unknown_topic + faults->produce_authorization > 0;
+}
+
 static void check_order(struct weir_world *world, const struct world_run *run, const struct world_message *message,
                         const struct world_lane *lane)
 {
     const struct world_log *log = run->log;
     const struct world_last *last = &lane->last[run->process->number];
-    if (message->starts == 0 && message->previous >= 0 && !is_over(&log->messages[message->previous]) &&
+    if (message->starts == 0 && message->previous >= 0 && !weir_world_is_over(&log->messages[message->previous]) &&
         !may_be_lost(world, log))
         weir_world_violate(world, "%s/%d@%lld: starts before offset %lld of its key is over", log->topic,
                            (int)log->partition, (long long)run->offset, (long long)message->previous);
@@ -158,10 +168,11 @@ static void check_order(struct weir_world *world, const struct world_run *run, c
         weir_world_violate(world, "%s/%d@%lld: starts after offset %lld of its key, in one assignment of process %u",
                            log->topic, (int)log->partition, (long long)run->offset, (long long)last->offset,
                            run->process->number);
-    else if (run->offset == last->offset && (last->outcome == WEIR_ACK || last->outcome == WEIR_SKIP))
+    else if (run->offset == last->offset && (last->outcome == WEIR_ACK || last->outcome == WEIR_SKIP) &&
+             !may_fail_later(world, message))
         weir_world_violate(world, "%s/%d@%lld: runs again in the assignment that finished it", log->topic,
                            (int)log->partition, (long long)run->offset);
-    else if (run->offset > last->offset && !is_over(&log->messages[last->offset]))
+    else if (run->offset > last->offset && !weir_world_is_over(&log->messages[last->offset]))
         weir_world_violate(world, "%s/%d@%lld: starts though offset %lld of its key, which ran here, is not over",
                            log->topic, (int)log->partition, (long long)run->offset, (long long)last->offset);
 }
@@ -189,7 +200,7 @@ enum weir_outcome weir_world_begin(struct weir_world_process *process, const cha
     if (process->crashed || process->destroyed || !weir_fake_client_holds(process->kafka, topic, partition))
         weir_world_violate(world, "%s/%d@%lld: starts in process %u, which does not hold the partition", topic,
                            (int)partition, (long long)offset, process->number);
-    struct world_run run = {process, log, offset, log->era << 32, true};
+    struct world_run run = {process, log, offset, log->era << 32, true, WEIR_LATER};
     run.assignment += weir_fake_client_assignments(process->kafka, topic, partition);
     if (message->key >= 0) {
         struct world_lane *lane = &log->lanes[message->key];
@@ -228,6 +239,7 @@ void weir_world_end(struct weir_world_process *process, uint64_t number, enum we
         return;
     }
     run_over(world, number);
+    run->outcome = outcome;
     weir_world_trace(world, process, "ends %s/%d@%lld: %s", run->log->topic, (int)run->log->partition,
                      (long long)run->offset, outcome_name(outcome));
     struct world_message *message = &run->log->messages[run->offset];
@@ -239,11 +251,12 @@ void weir_world_end(struct weir_world_process *process, uint64_t number, enum we
     mix(world, number << 8 | outcome);
     if (outcome != WEIR_ACK && outcome != WEIR_SKIP)
         return;
-    world->tally.over += !is_over(message);
+    bool was_over = weir_world_is_over(message);
     world->tally.finished += !message->finished;
     world->tally.duplicates += message->finished;
     message->finished = true;
     message->finishes++;
+    world->tally.over += weir_world_is_over(message) && !was_over;
 }
 
 void weir_world_ledger_gone(struct weir_world_process *process)
@@ -324,7 +337,7 @@ static void take_letter(struct weir_world *world, const char *topic, const struc
     }
     if (message->starts == 0)
         weir_world_violate(world, "%s/%d@%lld: dead-lettered, and never ran", topic, (int)partition, (long long)offset);
-    world->tally.over += !is_over(message);
+    world->tally.over += !weir_world_is_over(message);
     world->tally.letters += !message->letter;
     weir_world_trace(world, NULL, "%s/%d@%lld is in the dead letter topic", topic, (int)partition, (long long)offset);
     message->letter = true;
@@ -351,7 +364,7 @@ static void read_letters(struct weir_world *world)
 static void check_floor(struct weir_world *world, struct world_log *log)
 {
     while ((size_t)log->floor < log->count &&
-           (!log->messages[log->floor].exists || is_over(&log->messages[log->floor])))
+           (!log->messages[log->floor].exists || weir_world_is_over(&log->messages[log->floor])))
         log->floor++;
     int64_t committed = weir_fake_committed(world->cluster, world->settings.group, log->topic, log->partition).offset;
     if (committed != log->committed)
@@ -367,6 +380,7 @@ void weir_world_ledger_observe(void *argument)
 {
     struct weir_world *world = argument;
     read_letters(world);
+    weir_world_read_outputs(world);
     if (world->commit_version == weir_fake_commit_version(world->cluster) || world->settings.floor_unchecked)
         return;
     world->commit_version = weir_fake_commit_version(world->cluster);
@@ -401,7 +415,7 @@ static void check_loss(struct weir_world *world, const struct world_log *log)
     bool (*has_finished)(const struct weir_kafka_offset *, int64_t) = world->settings.driver->map_has_finished;
     for (int64_t offset = 0; (size_t)offset < log->count; offset++) {
         const struct world_message *message = message_at(log, offset);
-        if (!message || is_over(message))
+        if (!message || weir_world_is_over(message))
             continue;
         bool comes_again =
             offset >= committed.offset && !(committed.offset >= 0 && has_finished && has_finished(&committed, offset));
