@@ -5,6 +5,7 @@
  *   time.c       how time passes, and what is called at a moment
  *   messages.c   what is sent, and what is asked of it
  *   ledger.c     runs, dead letters, floors, verdict
+ *   outputs.c    what handlers emit
  *   faults.c     what goes wrong
  *   seeds.c      trials over many seeds; lines for people
  *
@@ -15,13 +16,15 @@
  *       may hold timers of it.
  *   T2. After each piece of the user's code has run (handler, weir_testkit_after(), the test between two runs) the
  *       open handles are looked at, before any actor takes a step: so no answer is missed.
- *   T3. Logs are written to by the kit only, so a message's offset is its index.
+ *   T3. Logs are written to by the kit and by the consumer, and of both the kit hears at once, so a message's offset is
+ *       its index.
  */
 #ifndef WEIR_TESTKIT_INTERNAL_H
 #define WEIR_TESTKIT_INTERNAL_H
 
 #include "actors/consumer.h"
 #include "actors/kafka_fake/kafka_fake.h"
+#include "actors/output.h"
 #include "runtime/random.h"
 #include "runtime/simulation.h"
 #include <weir/testkit.h>
@@ -41,6 +44,9 @@ struct kit_run {
     bool open;                    /* in the handler, or given out and not answered */
     struct weir_message *message; /* while given out */
     uint64_t generation;
+    uint32_t emitted, unwritten; /* outputs, once it has ended; those that are not in their topics */
+    bool *written;               /* by their number */
+    uint64_t epoch;              /* of the message */
 };
 
 struct weir_testkit_message {
@@ -96,6 +102,13 @@ struct kit_output { /* how far a partition that the consumer writes to has been 
     int64_t next_offset;
 };
 
+struct kit_written {                      /* an output in its topic */
+    struct weir_testkit_message *message; /* of which it is; NULL: unknown */
+    const char *topic;                    /* the cluster's own */
+    int32_t partition;
+    int64_t offset;
+};
+
 struct kit_process {
     struct kit_process *next; /* the one before it */
     unsigned number;
@@ -140,6 +153,8 @@ struct weir_testkit {
     struct kit_letter *letters, **letters_end;
     size_t letter_count;
     struct kit_output *outputs;
+    struct kit_written *written;
+    size_t written_count, written_capacity;
     uint64_t produced_seen, commit_version_seen;
     bool unordered_commits; /* at most once: commits run ahead */
 
@@ -174,7 +189,13 @@ void weir_kit_make_stale(struct weir_testkit *kit, const struct kit_process *pro
 void weir_kit_observe(void *kit); /* after every step */
 void weir_kit_ledger_deinit(struct weir_testkit *kit);
 bool weir_kit_is_over(const struct weir_testkit_message *message);
+void weir_kit_finished(struct weir_testkit_message *message, enum weir_outcome outcome); /* by ack or skip */
 const char *weir_kit_outcome_name(enum weir_outcome outcome);
+
+/* outputs.c */
+void weir_kit_run_emitted(struct kit_run *run, const struct weir_message *message); /* it ends well */
+void weir_kit_on_written(void *kit, struct weir_kafka *kafka, void *opaque, const char *topic, int32_t partition,
+                         int64_t offset);
 
 /* faults.c */
 void weir_kit_calm(struct weir_testkit *kit); /* no faults, and no shaking any more */

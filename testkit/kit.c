@@ -177,6 +177,7 @@ static void make_cluster(struct weir_testkit *kit)
     kit->begin_ns = weir_simulation_now_ns(kit->simulation);
     kit->cluster = weir_fake_create(kit->simulation, "testkit", &settings);
     weir_simulation_observe(kit->simulation, weir_kit_observe, kit);
+    weir_fake_on_written(kit->cluster, weir_kit_on_written, kit);
 }
 
 /* ---- processes ---- */

@@ -118,7 +118,7 @@ static bool has_finished_here(const struct weir_testkit_message *message, unsign
 {
     for (size_t i = 0; i < message->run_count; i++) {
         const struct kit_run *run = &message->runs[i];
-        if (!run->open && run->process == process && run->assignment == assignment &&
+        if (!run->open && run->process == process && run->assignment == assignment && run->unwritten == 0 &&
             (run->outcome == WEIR_ACK || run->outcome == WEIR_SKIP))
             return true;
     }
@@ -168,7 +168,19 @@ static struct kit_run *run_begin(struct kit_process *process, struct weir_testki
     return run;
 }
 
-static void run_end(struct weir_testkit_message *sent, struct kit_run *run, enum weir_outcome outcome)
+void weir_kit_finished(struct weir_testkit_message *sent, enum weir_outcome outcome)
+{
+    struct weir_testkit *kit = sent->kit;
+    kit->duplicates += sent->finished;
+    kit->over += !weir_kit_is_over(sent);
+    if (!sent->finished)
+        sent->outcome = outcome;
+    sent->finished = true;
+}
+
+/* message: for what it has emitted; NULL where that does not count. */
+static void run_end(struct weir_testkit_message *sent, struct kit_run *run, enum weir_outcome outcome,
+                    const struct weir_message *message)
 {
     struct weir_testkit *kit = sent->kit;
     run->open = false;
@@ -179,11 +191,10 @@ static void run_end(struct weir_testkit_message *sent, struct kit_run *run, enum
                    weir_kit_outcome_name(outcome));
     if (outcome != WEIR_ACK && outcome != WEIR_SKIP)
         return;
-    kit->duplicates += sent->finished;
-    kit->over += !weir_kit_is_over(sent);
-    if (!sent->finished)
-        sent->outcome = outcome;
-    sent->finished = true;
+    if (message)
+        weir_kit_run_emitted(run, message);
+    if (run->emitted == 0)
+        weir_kit_finished(sent, outcome);
 }
 
 /* The handler answered WEIR_LATER: the handle may have been answered already; without one nobody can, and Weir takes it
@@ -192,7 +203,7 @@ static void run_given_out(struct weir_testkit_message *sent, struct kit_run *run
 {
     struct weir_testkit *kit = sent->kit;
     if (weir_message_later_state(message) == WEIR_LATER_IDLE) {
-        run_end(sent, run, WEIR_RETRY);
+        run_end(sent, run, WEIR_RETRY, NULL);
         return;
     }
     run->message = message;
@@ -223,7 +234,7 @@ enum weir_outcome weir_kit_handle(struct weir_message *message, void *user)
     if (outcome == WEIR_LATER)
         run_given_out(sent, run, message);
     else
-        run_end(sent, run, (int)outcome < WEIR_ACK || outcome > WEIR_LATER ? WEIR_RETRY : outcome);
+        run_end(sent, run, (int)outcome < WEIR_ACK || outcome > WEIR_LATER ? WEIR_RETRY : outcome, message);
     weir_kit_look_at_handles(kit);
     return outcome;
 }
@@ -238,7 +249,8 @@ static bool take_answer(const struct kit_open *open)
     bool same = word >> 2 == run->generation; /* see actors/message.c */
     if (same && weir_message_later_state(run->message) != WEIR_LATER_FINISHED)
         return false;
-    run_end(open->message, run, same ? (enum weir_outcome)run->message->later_outcome : WEIR_LATER);
+    run_end(open->message, run, same ? (enum weir_outcome)run->message->later_outcome : WEIR_LATER,
+            same ? run->message : NULL);
     return true;
 }
 
@@ -461,6 +473,8 @@ int weir_testkit_verdict(struct weir_testkit *kit, struct weir_error *error)
 static void free_messages(struct weir_testkit *kit, struct kit_log *log)
 {
     for (size_t i = 0; i < log->count; i++) {
+        for (size_t run = 0; run < log->messages[i]->run_count; run++)
+            free(log->messages[i]->runs[run].written);
         free(log->messages[i]->runs);
         free(log->messages[i]);
     }
@@ -490,4 +504,5 @@ void weir_kit_ledger_deinit(struct weir_testkit *kit)
         free(output);
     }
     free(kit->open);
+    free(kit->written);
 }

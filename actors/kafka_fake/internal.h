@@ -107,6 +107,8 @@ struct weir_fake_cluster {
     uint64_t commit_version;
     uint64_t violation_count;
     char *violations[FAKE_VIOLATIONS_KEPT];
+    weir_fake_written *on_written; /* NULL: nobody asks */
+    void *on_written_user;
 };
 
 const char *weir_fake_intern(struct weir_fake_cluster *cluster, const char *text);
@@ -124,6 +126,8 @@ int64_t weir_fake_end_highest(const struct weir_fake_cluster *cluster, const cha
 size_t weir_fake_log_find(const struct fake_log *log, int64_t offset); /* index of the first at or above */
 struct weir_fake_record *weir_fake_record_copy(const struct weir_fake_record *record);
 void weir_fake_record_drop(struct weir_fake_record *record); /* overwrites it first */
+/* By key, as clients do. The topic must exist. */
+int32_t weir_fake_choose_partition(struct weir_fake_cluster *cluster, const struct weir_kafka_produce *produce);
 void weir_fake_topics_free(struct weir_fake_cluster *cluster);
 
 /* ---- group.c ---- */

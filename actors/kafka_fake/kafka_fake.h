@@ -167,6 +167,12 @@ int64_t weir_fake_log_end(const struct weir_fake_cluster *cluster, const char *t
 bool weir_fake_read(const struct weir_fake_cluster *cluster, const char *topic, int32_t partition, int64_t offset,
                     struct weir_fake_record *record);
 
+/** Called after each record that a client has written, with what it was produced with; `opaque` is NULL once that has
+ *  been reported, as nobody may be there any more. `kafka` is the client. */
+typedef void weir_fake_written(void *user, struct weir_kafka *kafka, void *opaque, const char *topic, int32_t partition,
+                               int64_t offset);
+void weir_fake_on_written(struct weir_fake_cluster *cluster, weir_fake_written *function, void *user);
+
 /* ---- groups ---- */
 
 /** What a group has committed; offset -1: nothing. `metadata` is never NULL here. Lent until the next commit. */

@@ -222,9 +222,9 @@ static void log_set_end(struct fake_log *log, int64_t end)
 }
 
 /* FNV-1a over the key; without one, by chance. */
-static int32_t choose_partition(struct weir_fake_cluster *cluster, const struct weir_kafka_produce *produce,
-                                int32_t partition_count)
+int32_t weir_fake_choose_partition(struct weir_fake_cluster *cluster, const struct weir_kafka_produce *produce)
 {
+    int32_t partition_count = weir_fake_topic(cluster, produce->topic)->partition_count;
     if (!produce->key)
         return (int32_t)weir_random_below(&cluster->random, (uint64_t)partition_count);
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
@@ -238,7 +238,7 @@ int64_t weir_fake_append(struct weir_fake_cluster *cluster, int32_t partition, c
     struct fake_topic *topic = weir_fake_topic(cluster, produce->topic);
     WEIR_CHECK(topic != NULL);
     if (partition < 0)
-        partition = choose_partition(cluster, produce, topic->partition_count);
+        partition = weir_fake_choose_partition(cluster, produce);
     struct fake_log *log = log_must(cluster, produce->topic, partition);
     const struct weir_seam *seam = weir_simulation_seam(cluster->simulation);
     struct weir_fake_record record = {

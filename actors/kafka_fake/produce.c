@@ -134,8 +134,21 @@ static void append(const struct fake_produce *produce)
                                          .timestamp_ms = record->timestamp_ms,
                                          .headers = record->headers,
                                          .header_count = record->header_count};
-    weir_fake_append(produce->client->cluster, produce->partition, &message);
-    produce->client->cluster->counts.produced++;
+    struct weir_fake_cluster *cluster = produce->client->cluster;
+    int32_t partition = produce->partition;
+    if (partition < 0)
+        partition = weir_fake_choose_partition(cluster, &message);
+    int64_t offset = weir_fake_append(cluster, partition, &message);
+    cluster->counts.produced++;
+    if (cluster->on_written)
+        cluster->on_written(cluster->on_written_user, &produce->client->kafka,
+                            produce->reported ? NULL : produce->opaque, produce->topic, partition, offset);
+}
+
+void weir_fake_on_written(struct weir_fake_cluster *cluster, weir_fake_written *function, void *user)
+{
+    cluster->on_written = function;
+    cluster->on_written_user = user;
 }
 
 static void arrive(struct fake_produce *produce)

@@ -121,7 +121,7 @@ WEIR_EXPORT const struct weir_testkit_message *weir_testkit_message(const struct
                                                                     int32_t partition, int64_t offset);
 
 enum weir_testkit_state {
-    WEIR_TESTKIT_WAITING = 0, /* for its first run, or for another one, or for its dead letter */
+    WEIR_TESTKIT_WAITING = 0, /* for a run, or for its dead letter or outputs to be written */
     WEIR_TESTKIT_RUNNING,     /* in the handler, or given out by WEIR_LATER and not finished */
     WEIR_TESTKIT_ACKED,
     WEIR_TESTKIT_SKIPPED,
@@ -131,7 +131,8 @@ enum weir_testkit_state {
 /** "waiting", "running", "acked", "skipped", "dead"; "unknown" for others. Static. */
 WEIR_EXPORT const char *weir_testkit_state_name(int state);
 
-/** What has become of a message. A message that has run more than once is over with the first ack, skip or letter. */
+/** What has become of a message. A message that has run more than once is over with the first ack, skip or letter. What
+ *  its run has emitted belongs to an ack or skip: it counts when all of that is written. */
 WEIR_EXPORT enum weir_testkit_state weir_testkit_message_state(const struct weir_testkit_message *message);
 WEIR_EXPORT const char *weir_testkit_message_topic(const struct weir_testkit_message *message);
 WEIR_EXPORT int32_t weir_testkit_message_partition(const struct weir_testkit_message *message);
@@ -167,6 +168,22 @@ WEIR_EXPORT int weir_testkit_message_letter(const struct weir_testkit_message *m
  *  once: after produce errors and crashes there may be more than messages. */
 WEIR_EXPORT size_t weir_testkit_letters(const struct weir_testkit *kit);
 WEIR_EXPORT int weir_testkit_letter(const struct weir_testkit *kit, size_t index, struct weir_testkit_record *record);
+
+/**
+ * Outputs of handlers (weir_emit()): how many have been written to `topic`, or with NULL to all, and number `index` of
+ * them in the order of writing; 0 where there is none.
+ *
+ * At least once: after produce errors and crashes one may be there more than once, as others see it too.
+ */
+WEIR_EXPORT size_t weir_testkit_outputs(const struct weir_testkit *kit, const char *topic);
+WEIR_EXPORT int weir_testkit_output(const struct weir_testkit *kit, const char *topic, size_t index,
+                                    struct weir_testkit_record *record);
+
+/** The same of the outputs of one message, whatever topics and runs. One that was reported as failed before it was
+ *  written, as after a crash, is not among them. */
+WEIR_EXPORT size_t weir_testkit_message_outputs(const struct weir_testkit_message *message);
+WEIR_EXPORT int weir_testkit_message_output(const struct weir_testkit_message *message, size_t index,
+                                            struct weir_testkit_record *record);
 
 /** Read any topic: the record at `offset`, 1, or 0 where there is none. */
 WEIR_EXPORT int weir_testkit_read(const struct weir_testkit *kit, const char *topic, int32_t partition, int64_t offset,
@@ -210,9 +227,9 @@ enum weir_testkit_fault {
     WEIR_TESTKIT_COMMITS_REFUSED,   /* a commit fails and is to be tried again */
     WEIR_TESTKIT_COMMITS_UNSURE,    /* the same, but it was stored */
     WEIR_TESTKIT_REDELIVERY,        /* the broker hands over again what it handed over before */
-    WEIR_TESTKIT_PRODUCE_ERRORS,    /* a dead letter is refused and is to be tried again */
+    WEIR_TESTKIT_PRODUCE_ERRORS,    /* a dead letter or output is refused and is to be tried again */
     WEIR_TESTKIT_PRODUCE_UNSURE,    /* the same, but it was written */
-    WEIR_TESTKIT_PRODUCE_DENIED,    /* a dead letter is refused for want of authorization */
+    WEIR_TESTKIT_PRODUCE_DENIED,    /* one is refused for want of authorization */
     WEIR_TESTKIT_PRODUCE_TOO_LARGE, /* or as too large */
     WEIR_TESTKIT_FAULTS
 };
