@@ -158,6 +158,34 @@ static bool check_stop_with_rest(const char *output, struct weir_mock *mock, con
            equals("messages in all", finished + left, 20);
 }
 
+/* ---- emit: invoices for all but one, alerts for some ---- */
+
+static void fill_orders(struct weir_mock *mock)
+{
+    for (int number = 1; number <= 60; number++) {
+        char customer[16], amount[16];
+        snprintf(customer, sizeof customer, "customer-%d", number % 7);
+        snprintf(amount, sizeof amount, "%d", number % 6 == 0 ? 1000 * number : number);
+        produce(mock, customer, amount);
+    }
+    produce(mock, "customer-0", "a lot");
+}
+
+static int64_t count_of(struct weir_mock *mock, const char *topic)
+{
+    int64_t count = 0;
+    for (int32_t partition = 0; partition < 4; partition++)
+        count += weir_mock_end_offset(mock, topic, partition);
+    return count;
+}
+
+static bool check_invoices(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
+{
+    return says(output, "60 invoices, 0 tries without\n") && equals("invoices", count_of(mock, "invoices"), 60) &&
+           equals("alerts", count_of(mock, "alerts"), 10) &&
+           equals("dead letters", weir_mock_end_offset(mock, EXAMPLE_LETTERS, 0), 1);
+}
+
 #define QUICK "-X", "weir.commit.interval.ms=100", "-X", "fetch.wait.max.ms=10"
 
 const struct weir_example_case weir_example_cases[] = {
@@ -187,6 +215,7 @@ const struct weir_example_case weir_example_cases[] = {
      .arguments = {QUICK},
      .fill = fill_charges,
      .check = check_charges},
+    {.name = "emit", .group = "weir-example-emit", .arguments = {QUICK}, .fill = fill_orders, .check = check_invoices},
     {.name = "graceful_stop",
      .group = "weir-example-graceful_stop",
      .arguments = {QUICK, "--work-ms", "10"},

@@ -2,6 +2,7 @@
  * The test kit on what handlers emit: what was written is shown, and a message is over when all of it is.
  */
 #include "tests/sim/testkit.h"
+#include <stdbool.h>
 #include <stdio.h>
 
 #define TEXT(text) .value = (text), .value_size = strlen(text)
