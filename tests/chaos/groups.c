@@ -67,6 +67,7 @@ void weir_scenario_static_eager(struct weir_scene *scene)
 
 /* ---- slow handlers ---- */
 
+/* Each member has one slow run in so many of its own: SLOW at most, and one less for each further member at least. */
 enum { POLL_MS = 4000, HANDLER_MS = 6000, SLOW = 10 };
 
 /* How many runs took longer than max.poll.interval.ms, by the ledger: each is noted as a disturbance. */
