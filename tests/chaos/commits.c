@@ -13,6 +13,7 @@
  *   value  int16 version, string protocol type, int32 generation, ...
  */
 #include "tests/chaos/scenario.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -126,13 +127,31 @@ static int64_t clock_ns(clockid_t clock)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-void weir_scene_history(const char *group, uint64_t strangers_before_ms, struct weir_chaos_history *history)
+/* Of many readings the one that was interrupted least. What it is out by makes it too small, a commit later. */
+int64_t weir_scene_ahead_ns(void)
+{
+    int64_t ahead_ns = 0, least_ns = INT64_MAX;
+    for (unsigned count = 0; count < 100; count++) {
+        int64_t before_ns = clock_ns(CLOCK_MONOTONIC), wall_ns = clock_ns(CLOCK_REALTIME);
+        int64_t after_ns = clock_ns(CLOCK_MONOTONIC);
+        if (after_ns - before_ns >= least_ns)
+            continue;
+        least_ns = after_ns - before_ns;
+        ahead_ns = wall_ns - after_ns;
+    }
+    return ahead_ns;
+}
+
+void weir_scene_history(const char *group, const struct weir_scene *scene, struct weir_chaos_history *history)
 {
     *history = (struct weir_chaos_history){0};
+    int64_t ahead_ns = weir_scene_ahead_ns(), moved_ns = ahead_ns - scene->ahead_ns;
+    if (moved_ns > 1000000 || moved_ns < -1000000)
+        fprintf(stderr, "the wall clock was set by %.1f ms meanwhile\n", (double)moved_ns / 1e6);
     struct reading reading = {.group = group,
                               .history = history,
-                              .ahead_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC),
-                              .strangers_before_ns = strangers_before_ms * 1000000};
+                              .ahead_ns = moved_ns < 0 ? ahead_ns : scene->ahead_ns,
+                              .strangers_before_ns = scene->strangers_before_ms * 1000000};
     weir_broker_read("__consumer_offsets", visit, &reading);
 }
 

@@ -61,6 +61,7 @@ struct weir_scene {
     struct weir_member_board settings;        /* what boards say at a start: work_us and the like */
     uint64_t began_ms, told_ms;
     uint64_t strangers_before_ms; /* commits before it are not those of members */
+    int64_t ahead_ns;             /* of the wall clock before the monotonic one, as the scene began */
 };
 
 /** Topic, group, dead letter topic and ledger, by the scene's size; terms by default. */
@@ -131,7 +132,8 @@ void weir_scene_judge(struct weir_scene *scene);
 
 /** The history of a group's commits, from the broker's own topic. Strangers' are those with metadata that is no map,
  *  those before a time, and removals. */
-void weir_scene_history(const char *group, uint64_t strangers_before_ms, struct weir_chaos_history *history);
+void weir_scene_history(const char *group, const struct weir_scene *scene, struct weir_chaos_history *history);
+int64_t weir_scene_ahead_ns(void); /* of the wall clock before the monotonic one; at most that */
 /** How many rebalances a group has been through, by the broker's record of it: its generation. */
 uint64_t weir_scene_generation(const char *group);
 /** What strangers write as metadata. */

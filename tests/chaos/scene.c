@@ -13,6 +13,7 @@ enum { RECORDS_EACH = 12, RECORDS_MORE = 200000, TELL_MS = 10000, DRAIN_MS = 500
 void weir_scene_set(struct weir_scene *scene)
 {
     scene->began_ms = scene->told_ms = weir_broker_now_ms();
+    scene->ahead_ns = weir_scene_ahead_ns();
     weir_random_init(&scene->random, scene->seed);
     weir_stage_set(&scene->stage, scene->size.partitions, scene->size.messages * RECORDS_EACH + RECORDS_MORE);
     snprintf(scene->letters, sizeof scene->letters, "%.90s.dlq", scene->stage.topic.text);
@@ -260,7 +261,7 @@ void weir_scene_judge(struct weir_scene *scene)
     weir_scene_watch(scene, false);
     close_members(scene);
     weir_broker_read(scene->letters, note_letter, scene);
-    weir_scene_history(scene->stage.group.text, scene->strangers_before_ms, &history);
+    weir_scene_history(scene->stage.group.text, scene, &history);
     before = *scene->result; /* what the scenario itself found */
     weir_chaos_judge(scene->stage.ledger, &history, &scene->terms, scene->result);
     if (before.text[0]) {

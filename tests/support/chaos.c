@@ -245,6 +245,19 @@ static void advance(struct judge *judge, struct lane *lane, uint64_t now_ns)
 
 /* ---- commits ---- */
 
+/* When a run of that message next ended with ack or skip, in ms after the commit; negative: it never did. For words. */
+static double ended_after_ms(const struct judge *judge, const struct lane *lane, int64_t offset, uint64_t commit_ns)
+{
+    for (size_t place = 0; place < weir_ledger_count(judge->ledger); place++) {
+        const struct weir_ledger_record *record = weir_ledger_at(judge->ledger, place);
+        if (record && record->kind == WEIR_LEDGER_END && record->topic_hash == lane->topic_hash &&
+            record->partition == lane->partition && record->offset == offset && record->monotonic_ns > commit_ns &&
+            (record->outcome == WEIR_ACK || record->outcome == WEIR_SKIP))
+            return (double)(record->monotonic_ns - commit_ns) / MS_NS;
+    }
+    return -1;
+}
+
 static void check_told(struct judge *judge, struct lane *lane, const struct weir_chaos_commit *commit)
 {
     bool excuses = commit->stranger || (lane->strange && judge->terms->policy_skips);
@@ -259,10 +272,13 @@ static void check_told(struct judge *judge, struct lane *lane, const struct weir
         if (excuses)
             continue;
         judge->result->lost++;
-        weir_chaos_blame(judge->result,
-                         "partition %" PRId32 ": a commit at offset %" PRId64 " tells that offset %" PRId64
-                         " is finished, which it was not",
-                         lane->partition, lane->floor, message->offset);
+        if (!judge->result->text[0])
+            weir_chaos_blame(judge->result,
+                             "partition %" PRId32 ": a commit at offset %" PRId64 " tells that offset %" PRId64
+                             " is finished, which it was not (%.1f ms later; < 0: never)",
+                             lane->partition, lane->floor, message->offset,
+                             ended_after_ms(judge, lane, message->offset, commit->monotonic_ns));
+        judge->result->ok = false;
     }
     if (lane->floor > lane->passed)
         lane->passed = lane->floor;

@@ -131,12 +131,12 @@ bool weir_ledger_write(struct weir_ledger *ledger, const struct weir_ledger_reco
     /* Relaxed would do for L1; the order of places must also follow what happened before what on other threads and in
      * other processes, and a handler's START comes after the END it was waiting for by acquire and release elsewhere.
      */
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now); /* before the place, for a writer may lose its processor in between */
     uint64_t place = __atomic_fetch_add(&ledger->head->taken, 1, __ATOMIC_SEQ_CST);
     if (place >= ledger->head->records_max)
         return false;
     struct weir_ledger_record *slot = &ledger->records[place];
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
     struct weir_ledger_record whole = *record;
     whole.monotonic_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     if (whole.kind != WEIR_LEDGER_GONE && whole.kind != WEIR_LEDGER_EVENT)

@@ -3,7 +3,8 @@
  *
  * The file is preallocated and mapped shared; a write is an atomic index, a copy and a seal, so what was written before
  * a process died is in the page cache and is read by whoever opens the file next. Records of different processes may go
- * into one ledger; their order is the order of the indexes.
+ * into one ledger; their order is the order of the indexes. A record's time is read before its index is taken: so what
+ * comes about by an END, a commit for instance, is later than the times of all records that stand before it.
  *
  * Writers
  *   EMIT    a message was produced and the broker has acknowledged it: topic, partition, offset, key
