@@ -95,27 +95,59 @@ Test(preempted, a_partition_whose_worker_is_busy_is_not_given_away_before_its_la
 }
 
 /* The process sleeps past its session. What it finds out then, and what it knew before, must not be put together: that
- * the partition was its own, and that there is no lease to look after any more. */
+ * the partition was its own, and that there is no lease to look after any more. So while a worker that has woken
+ * decides whether a handler may start, the others learn of the loss. */
+static struct {
+    struct weir_world *world;
+    uint64_t awake_ns, losses;
+    bool told;
+} sleeper;
+
+static void learn_of_the_loss(void *argument)
+{
+    const struct weir_consumer *consumer = argument;
+    struct weir_simulation *simulation = weir_world_simulation(sleeper.world);
+    if (sleeper.told || !weir_preempt_before_run() || weir_simulation_now_ns(simulation) < sleeper.awake_ns ||
+        consumer->assigned_count == 0)
+        return;
+    unsigned steps = 0;
+    while (steps < 500 && consumer->assigned_count > 0 && weir_simulation_interleave(simulation))
+        steps++;
+    for (steps = 0; steps < 20 && weir_simulation_interleave(simulation);)
+        steps++;
+    sleeper.told = consumer->assigned_count == 0;
+    sleeper.losses += sleeper.told;
+}
+
 Test(preempted, processes_that_slept_start_nothing_that_they_have_lost)
 {
+    static const struct weir_own own = {acks, NULL};
     weir_log_set(NULL, NULL, 0);
-    for (uint64_t seed = 1; seed <= weir_test_scaled(300); seed++) {
+    sleeper.losses = 0;
+    for (uint64_t seed = 1; seed <= weir_test_scaled(2000); seed++) {
         struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
                                                                                    .partitions = 1,
                                                                                    .keys = 50,
                                                                                    .messages = 200,
-                                                                                   .preempt = 6 * PERMILLE,
-                                                                                   .driver = &weir_world_consumer});
+                                                                                   .driver = &weir_own_driver,
+                                                                                   .driver_data = &own});
+        struct weir_simulation *simulation = weir_world_simulation(world);
         struct weir_world_process *process = weir_world_start(world);
+        sleeper.world = world;
+        sleeper.told = false;
+        sleeper.awake_ns = UINT64_MAX;
+        weir_preempt_begin(simulation, PERMILLE, learn_of_the_loss, weir_own_consumer());
         while (weir_world_tally(world)->runs < 20 + seed % 150)
-            weir_simulation_step(weir_world_simulation(world));
+            weir_simulation_step(simulation);
         struct weir_system *system = weir_world_system(process);
+        sleeper.awake_ns = weir_simulation_now_ns(simulation) + 12 * SECOND;
         for (unsigned index = 0; index < weir_system_worker_count(system); index++)
-            weir_simulation_stall(weir_world_simulation(world), weir_system_worker(system, index), 12 * SECOND);
+            weir_simulation_stall(simulation, weir_system_worker(system, index), 12 * SECOND);
         weir_fake_client_partition(weir_world_kafka(process), 12 * SECOND);
         finish(world);
         weir_world_destroy(world);
     }
+    cr_assert_gt(sleeper.losses, 0);
 }
 
 static void finish_later(void *handle, enum weir_outcome outcome)

@@ -13,13 +13,13 @@
 
 /* Which functions are under way in the step that was interrupted last. */
 struct place {
-    unsigned pull, credit, finish;
+    unsigned pull, credit, finish, may_start;
     bool starting; /* it was decided that a handler starts, and it has not begun */
 };
 
 static _Thread_local struct weir_simulation *simulation; /* NULL: off; threads of tests are no part of it */
 static unsigned permille, depth;
-static struct place at;
+static struct place at, interrupted; /* interrupted: where the step is that others come into */
 static void (*own_event)(void *argument);
 static void *own_argument;
 static uint64_t count;
@@ -53,6 +53,11 @@ static bool may_preempt(void)
            (weir_worker_current() || at.finish > 0);
 }
 
+bool weir_preempt_before_run(void)
+{
+    return interrupted.may_start > 0;
+}
+
 void weir_preempt_run_begins(void)
 {
     at.starting = false;
@@ -62,10 +67,10 @@ static bool let_another(void)
 {
     if (!own_event || weir_random_below(weir_simulation_random(simulation), 3) > 0)
         return weir_simulation_interleave(simulation);
-    struct weir_worker *interrupted = weir_worker_current();
+    struct weir_worker *worker = weir_worker_current();
     weir_worker_enter(NULL);
     own_event(own_argument);
-    weir_worker_enter(interrupted);
+    weir_worker_enter(worker);
     return true;
 }
 
@@ -73,7 +78,8 @@ static void preempt(void)
 {
     if (!may_preempt() || weir_random_below(weir_simulation_random(simulation), 1000) >= permille)
         return;
-    struct place interrupted = at;
+    struct place back = interrupted;
+    interrupted = at;
     at = (struct place){0};
     depth++;
     for (uint64_t steps = 1 + weir_random_below(weir_simulation_random(simulation), STEPS_MAX); steps > 0; steps--)
@@ -81,6 +87,7 @@ static void preempt(void)
             break;
     depth--;
     at = interrupted;
+    interrupted = back;
     count++;
 }
 
@@ -91,6 +98,8 @@ static unsigned *place_of(const void *called)
         return &at.pull;
     if (function == (uintptr_t)weir_partition_credit)
         return &at.credit;
+    if (function == (uintptr_t)weir_partition_may_start)
+        return &at.may_start;
     if (function == (uintptr_t)weir_later_finish || function == (uintptr_t)weir_later_retry ||
         function == (uintptr_t)weir_later_retry_after || function == (uintptr_t)weir_later_dead)
         return &at.finish;

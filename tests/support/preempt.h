@@ -13,6 +13,7 @@
 #ifndef WEIR_TESTS_PREEMPT_H
 #define WEIR_TESTS_PREEMPT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct weir_simulation;
@@ -24,6 +25,8 @@ void weir_preempt_begin(struct weir_simulation *simulation, unsigned permille, v
 void weir_preempt_end(void);
 /** The handler that is about to start has begun. Of the world's ledger. */
 void weir_preempt_run_begins(void);
+/** Called by `event`: is whom it comes into about to decide whether a handler may start? */
+bool weir_preempt_before_run(void);
 /** How often since the beginning, so that a test can see that it has tested something. */
 uint64_t weir_preempt_count(void);
 
