@@ -156,6 +156,7 @@ static void free_parts(struct weir_consumer *consumer)
     if (consumer->kafka)
         consumer->kafka->ops->destroy(consumer->kafka);
     weir_control_deinit(&consumer->control);
+    weir_keeper_deinit(&consumer->keeper);
     for (unsigned index = 0; consumer->scratch && index < weir_system_worker_count(consumer->system); index++)
         weir_memory_free(consumer->scratch[index]);
     weir_memory_free(consumer->scratch);
@@ -233,6 +234,7 @@ struct weir_consumer *weir_consumer_create_on(const struct weir_config *config, 
     atomic_init(&consumer->lease_holds, true);
     pthread_mutex_init(&consumer->close_lock, NULL);
     pthread_cond_init(&consumer->close_changed, NULL);
+    weir_keeper_init(&consumer->keeper, consumer);
     if (build(consumer, error) == 0) {
         weir_report_add(consumer);
         return consumer;
@@ -302,19 +304,33 @@ void weir_consumer_stop_on_signals(struct weir_consumer *consumer)
     consumer->handles_signals = true;
 }
 
+/* The threads, all or none. */
+static int start_threads(struct weir_consumer *consumer, struct weir_error *error)
+{
+    int result = weir_keeper_start(&consumer->keeper, consumer->owns_system, error);
+    if (result == 0 && consumer->owns_system)
+        result = weir_system_start(consumer->system, error);
+    if (result != 0)
+        weir_keeper_stop(&consumer->keeper);
+    return result;
+}
+
 int weir_consumer_start(struct weir_consumer *consumer, struct weir_error *error)
 {
+    if (weir_keeper_is_on(&consumer->keeper) && consumer->options->delivery == WEIR_AT_MOST_ONCE)
+        return weir_error_set(
+            error, WEIR_INVALID,
+            "weir.delivery=at-most-once: the group's commit alone says what may not run again; leave out "
+            "weir_consumer_on_partition()");
     if (atomic_exchange(&consumer->started, true))
         return weir_error_set(error, WEIR_STATE, "the consumer was started before: create another one");
     uint64_t now_ns = consumer->seam->now_ns(consumer->seam);
     atomic_store_explicit(&consumer->started_ns, now_ns, memory_order_relaxed);
     atomic_store_explicit(&consumer->lease_ns, now_ns, memory_order_relaxed);
-    if (consumer->owns_system) {
-        int result = weir_system_start(consumer->system, error);
-        if (result != 0) {
-            atomic_store(&consumer->started, false);
-            return result;
-        }
+    int result = start_threads(consumer, error);
+    if (result != 0) {
+        atomic_store(&consumer->started, false);
+        return result;
     }
     if (consumer->handles_signals)
         watch_signals(consumer);
@@ -364,6 +380,7 @@ static uint64_t count_handed_back(const struct weir_consumer *consumer)
 static int finish(struct weir_consumer *consumer, struct weir_error *error)
 {
     pthread_mutex_lock(&consumer->close_lock); /* one thread runs the consumer, another closes it: both come here */
+    weir_keeper_stop(&consumer->keeper);
     if (consumer->owns_system)
         weir_system_stop(consumer->system);
     forget_signals(consumer);
@@ -377,14 +394,21 @@ static int finish(struct weir_consumer *consumer, struct weir_error *error)
     return 0;
 }
 
+/* Is this a thread that the close would wait for? */
+static bool is_called_back(struct weir_consumer *consumer)
+{
+    return weir_worker_current() != NULL || weir_keeper_is_current(&consumer->keeper);
+}
+
 int weir_consumer_close(struct weir_consumer *consumer, struct weir_error *error)
 {
     if (!atomic_load(&consumer->started))
         return weir_error_set(error, WEIR_STATE, "the consumer was never started");
     if (!consumer->owns_system && !weir_consumer_is_closed(consumer))
         return weir_error_set(error, WEIR_STATE, "a simulated consumer is stepped to its close, not waited for");
-    if (weir_worker_current() != NULL)
-        return weir_error_set(error, WEIR_STATE, "close was called on a worker: call weir_consumer_stop() there");
+    if (is_called_back(consumer))
+        return weir_error_set(error, WEIR_STATE,
+                              "close was called by a handler or callback: call weir_consumer_stop() there");
     if (atomic_load_explicit(&consumer->stop_requests, memory_order_relaxed) == 0)
         weir_consumer_stop(consumer);
     await_closed(consumer);
@@ -404,7 +428,7 @@ void weir_consumer_destroy(struct weir_consumer *consumer)
 {
     if (!consumer)
         return;
-    if (weir_worker_current() != NULL) {
+    if (is_called_back(consumer)) {
         weir_log(WEIR_LOG_ERROR, WEIR_NO_FIELDS,
                  "weir_consumer_destroy() was called by a handler or callback, which it would wait for: the consumer "
                  "stays; call weir_consumer_stop() there");
@@ -414,6 +438,7 @@ void weir_consumer_destroy(struct weir_consumer *consumer)
         weir_consumer_stop(consumer);
         await_closed(consumer);
     }
+    weir_keeper_stop(&consumer->keeper);
     if (consumer->owns_system && atomic_load(&consumer->started))
         weir_system_stop(consumer->system);
     forget_signals(consumer);
@@ -474,4 +499,10 @@ unsigned weir_consumer_workers(const struct weir_consumer *consumer)
 void weir_consumer_on_stats(struct weir_consumer *consumer, weir_stats_callback *callback, void *user)
 {
     consumer->observer = (struct weir_stats_observer){callback, user};
+}
+
+void weir_consumer_on_partition(struct weir_consumer *consumer, weir_partition_callback *callback, void *user)
+{
+    consumer->keeper.callback = callback;
+    consumer->keeper.user = user;
 }

@@ -8,6 +8,7 @@
 #include "actors/control.h"
 #include "actors/journal.h"
 #include "actors/kafka.h"
+#include "actors/keeper.h"
 #include "actors/map.h"
 #include "actors/partition.h"
 #include "actors/retry.h"
@@ -77,6 +78,7 @@ struct weir_consumer {
     struct weir_topic *topics;
     struct weir_watch *watches; /* one a worker */
     struct weir_control control;
+    struct weir_keeper keeper;
 
     /* close */
     pthread_mutex_t close_lock;

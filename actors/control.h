@@ -13,6 +13,7 @@
  *   IDLE         not assigned
  *   READ         floor and map are to be read from the group's commits
  *   RESOLVE      no floor: the reset policy is to be resolved to a number
+ *   ASK          position known to Kafka: the keeper is asked for its own, where there is one
  *   ANSWER       position known; waits for the answer to the rebalance event
  *   BEGIN        waits for the end of the previous epoch, then for the partition actor to begin this one
  *   COMMIT       waits for the acknowledgement of the first commit, so that the policy is decided once
@@ -34,6 +35,7 @@ enum weir_control_state {
     WEIR_CONTROL_IDLE = 0,
     WEIR_CONTROL_READ,
     WEIR_CONTROL_RESOLVE,
+    WEIR_CONTROL_ASK,
     WEIR_CONTROL_ANSWER,
     WEIR_CONTROL_BEGIN,
     WEIR_CONTROL_COMMIT,

@@ -228,6 +228,8 @@ static void add_all(struct weir_control *control)
                 continue;
             bool answered = has_answered(control, partition);
             bool present = answered && partition->snapshot.epoch == partition->control.epoch; /* C1 */
+            if (present)
+                weir_keeper_tell(partition, partition->snapshot.epoch, partition->snapshot.floor);
             if (!present || !add(control, partition, &maps_bytes))
                 again(partition);
             control->commit.left_out |=

@@ -11,7 +11,8 @@
  *       partition whose actor cannot answer (its worker is stuck in a handler) is given away without a last commit.
  *   R4. LOST: the same without drain and commit.
  *   R5. After the answer every partition that stays is sought to its actor's `next`, and opens when that is done.
- *   R6. An epoch begins when the one before has ended, and its position is the floor that was read or committed.
+ *   R6. An epoch begins when the one before has ended, and its position is the floor that was read or committed, or
+ * what the keeper says. It is asked once an epoch, and until it has answered nothing is pulled.
  */
 #include "actors/consumer.h"
 #include "actors/control.h"
@@ -27,18 +28,21 @@
 #define ANSWER_MS_MAX    15000
 #define REQUEST_RETRY_MS 300
 #define FAILED_RETRY_MS  10000
+#define ASK_RETRY_MS     1000
 #define REVOKE_COMMIT_MS 5000 /* that the last commit of a REVOKE may take */
+#define NO_POSITION      "no usable committed offset, and auto.offset.reset=error"
 
 /* ---- states ---- */
 
-static const char *const state_names[WEIR_CONTROL_STATES] = {"idle",   "read", "resolve", "answer", "begin",
-                                                             "commit", "seek", "open",    "drain",  "failed"};
+static const char *const state_names[WEIR_CONTROL_STATES] = {"idle",   "read", "resolve", "ask",   "answer", "begin",
+                                                             "commit", "seek", "open",    "drain", "failed"};
 
 #define BIT(state) (1u << WEIR_CONTROL_##state)
 static const uint16_t legal_moves[WEIR_CONTROL_STATES] = {
     [WEIR_CONTROL_IDLE] = BIT(READ),
-    [WEIR_CONTROL_READ] = BIT(RESOLVE) | BIT(ANSWER) | BIT(BEGIN) | BIT(FAILED) | BIT(DRAIN),
-    [WEIR_CONTROL_RESOLVE] = BIT(ANSWER) | BIT(BEGIN) | BIT(FAILED) | BIT(DRAIN),
+    [WEIR_CONTROL_READ] = BIT(RESOLVE) | BIT(ASK) | BIT(ANSWER) | BIT(BEGIN) | BIT(FAILED) | BIT(DRAIN),
+    [WEIR_CONTROL_RESOLVE] = BIT(ASK) | BIT(ANSWER) | BIT(BEGIN) | BIT(FAILED) | BIT(DRAIN),
+    [WEIR_CONTROL_ASK] = BIT(ANSWER) | BIT(BEGIN) | BIT(FAILED) | BIT(DRAIN),
     [WEIR_CONTROL_ANSWER] = BIT(BEGIN) | BIT(DRAIN),
     [WEIR_CONTROL_BEGIN] = BIT(COMMIT) | BIT(SEEK) | BIT(OPEN) | BIT(DRAIN),
     [WEIR_CONTROL_COMMIT] = BIT(SEEK) | BIT(OPEN) | BIT(DRAIN),
@@ -118,6 +122,9 @@ static void let_go(struct weir_control *control, struct weir_partition *partitio
     struct weir_kafka *kafka = control->consumer->kafka;
     if (partition->control.state != WEIR_CONTROL_DRAIN)
         weir_control_move(partition, WEIR_CONTROL_DRAIN);
+    if (partition->control.asked != 0)
+        weir_keeper_forget(partition);
+    partition->control.asked = 0;
     atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
     if (has_epoch(partition))
         weir_partition_order(partition, WEIR_ORDER_END);
@@ -149,7 +156,7 @@ void weir_control_on_assign(struct weir_control *control, const struct weir_kafk
             partition->topic->first_count = consumer->kafka->ops->partition_count(consumer->kafka, offset->topic);
         partition->control.in_event = true;
         partition->control.position = -1;
-        partition->control.commit_first = partition->control.seek_first = false;
+        partition->control.commit_first = partition->control.seek_first = partition->control.reset = false;
         partition->control.retry_ns = partition->control.refused_until_ns = 0;
         partition->control.tag = 0;
         atomic_store_explicit(&partition->trouble, WEIR_KAFKA_NONE, memory_order_relaxed);
@@ -216,9 +223,8 @@ void weir_control_on_revoke(struct weir_control *control, const struct weir_kafk
 /* ---- reading positions ---- */
 
 /* Position known. Where to next depends on whether the event is still open for it. */
-static void set_position(struct weir_control *control, struct weir_partition *partition, int64_t position)
+static void place(struct weir_control *control, struct weir_partition *partition)
 {
-    partition->control.position = position;
     partition->control.retry_ns = 0;
     bool waits = control->phase == WEIR_PHASE_ASSIGN && partition->control.in_event;
     weir_control_move(partition, waits ? WEIR_CONTROL_ANSWER : WEIR_CONTROL_BEGIN);
@@ -235,13 +241,62 @@ static void fail(struct weir_control *control, struct weir_partition *partition,
     weir_control_move(partition, WEIR_CONTROL_FAILED);
 }
 
-/* Take the map that came with the floor, if it proves itself. */
-static void take_map(struct weir_control *control, struct weir_partition *partition,
-                     const struct weir_kafka_offset *offset)
+static void drop_map(struct weir_partition *partition)
 {
     weir_map_deinit(&partition->control.map);
     partition->control.map = (struct weir_map){0};
     partition->control.has_map = false;
+}
+
+static void ask(struct weir_control *control, struct weir_partition *partition)
+{
+    enum weir_partition_event event = partition->control.reset ? WEIR_PARTITION_RESET : WEIR_PARTITION_TAKEN;
+    partition->control.asked = ++control->epoch_next;
+    weir_keeper_ask(partition, event, partition->control.asked, partition->control.position);
+}
+
+/* Kafka knows a position, or at least that it has none: -1. The keeper may know better. */
+static void set_position(struct weir_control *control, struct weir_partition *partition, int64_t position)
+{
+    partition->control.position = position;
+    if (!weir_keeper_is_on(&control->consumer->keeper)) {
+        place(control, partition);
+        return;
+    }
+    weir_control_move(partition, WEIR_CONTROL_ASK);
+    ask(control, partition);
+}
+
+/* What the keeper says. */
+static void hear(struct weir_control *control, struct weir_partition *partition)
+{
+    int result;
+    int64_t position;
+    if (partition->control.asked == 0 && partition->control.retry_ns <= control->now_ns)
+        ask(control, partition);
+    if (partition->control.asked == 0 || !weir_keeper_answer(partition, partition->control.asked, &result, &position))
+        return;
+    if (result < 0) {
+        partition->control.asked = 0;
+        put_off(control, partition, ASK_RETRY_MS);
+        return;
+    }
+    if (result == WEIR_PARTITION_MOVED) {
+        drop_map(partition);
+        partition->control.commit_first = false;
+        partition->control.position = position;
+    }
+    if (partition->control.position >= 0)
+        place(control, partition);
+    else
+        fail(control, partition, NO_POSITION);
+}
+
+/* Take the map that came with the floor, if it proves itself. */
+static void take_map(struct weir_control *control, struct weir_partition *partition,
+                     const struct weir_kafka_offset *offset)
+{
+    drop_map(partition);
     if (control->consumer->options->delivery == WEIR_AT_MOST_ONCE || !offset->metadata || offset->metadata_size == 0)
         return;
     struct weir_map_log log = {weir_consumer_log_hash(control->consumer, partition->topic->name), -1};
@@ -301,8 +356,12 @@ static void resolve(struct weir_control *control, struct weir_partition *partiti
                     atomic_load_explicit(&partition->committed, memory_order_relaxed) < 0;
     if (appeared)
         policy = WEIR_RESET_EARLIEST; /* it is new: nobody can have meant to skip its messages */
+    if (policy == WEIR_RESET_ERROR && weir_keeper_is_on(&control->consumer->keeper) && !partition->control.reset) {
+        set_position(control, partition, -1);
+        return;
+    }
     if (policy == WEIR_RESET_ERROR) {
-        fail(control, partition, "no usable committed offset, and auto.offset.reset=error");
+        fail(control, partition, NO_POSITION);
         return;
     }
     int64_t position = policy == WEIR_RESET_EARLIEST ? watermarks->offset : watermarks->high_offset;
@@ -432,7 +491,8 @@ static bool all_positions_known(struct weir_control *control)
 {
     WEIR_EACH_PARTITION (partition, control) {
         if (partition->control.in_event &&
-            (partition->control.state == WEIR_CONTROL_READ || partition->control.state == WEIR_CONTROL_RESOLVE))
+            (partition->control.state == WEIR_CONTROL_READ || partition->control.state == WEIR_CONTROL_RESOLVE ||
+             partition->control.state == WEIR_CONTROL_ASK))
             return false;
     }
     return true;
@@ -538,7 +598,9 @@ static void begin(struct weir_control *control, struct weir_partition *partition
             open_gate(control, partition);
         return;
     }
-    partition->control.epoch = ++control->epoch_next;
+    partition->control.epoch = partition->control.asked > 0 ? partition->control.asked : ++control->epoch_next;
+    partition->control.asked = 0;
+    partition->control.reset = false;
     partition->begin.epoch = partition->control.epoch;
     partition->begin.position = partition->control.position;
     weir_map_deinit(&partition->begin.map);
@@ -558,7 +620,7 @@ static void reset(struct weir_control *control, struct weir_partition *partition
         weir_partition_order(partition, WEIR_ORDER_END);
         return;
     }
-    partition->control.seek_first = true;
+    partition->control.reset = partition->control.seek_first = true;
     partition->control.retry_ns = 0;
     weir_control_move(partition, WEIR_CONTROL_RESOLVE);
 }
@@ -599,6 +661,9 @@ void weir_control_rebalance(struct weir_control *control)
         if (!is_assigned(partition))
             continue;
         switch ((enum weir_control_state)partition->control.state) {
+        case WEIR_CONTROL_ASK:
+            hear(control, partition);
+            break;
         case WEIR_CONTROL_BEGIN:
             begin(control, partition);
             break;

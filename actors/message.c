@@ -217,6 +217,11 @@ uint32_t weir_message_attempt(const struct weir_message *message)
     return message->attempts + 1;
 }
 
+uint64_t weir_message_epoch(const struct weir_message *message)
+{
+    return message->epoch;
+}
+
 const void *weir_message_header(struct weir_message *message, const char *name, size_t *size)
 {
     const void *value = NULL;

@@ -29,6 +29,7 @@
 #include "actors/budget.h"
 #include "actors/journal.h"
 #include "actors/kafka.h"
+#include "actors/keeper.h"
 #include "actors/key.h"
 #include "actors/map.h"
 #include "actors/message.h"
@@ -139,16 +140,19 @@ struct weir_partition {
         bool has_map;
     } begin; /* control, before BEGIN */
     struct weir_snapshot snapshot;
+    struct weir_kept kept; /* the keeper's */
 
     /* control's own */
     struct {
         uint8_t state; /* enum weir_control_state */
         uint64_t sequence, epoch, tag;
+        uint64_t asked; /* the epoch that the keeper was asked for; 0: none */
         enum weir_order order;
         int64_t position; /* to begin at; -1 unknown */
         struct weir_map map;
         bool has_map;
         bool in_event;     /* named by the rebalance event that is open */
+        bool reset;        /* it begins again, as the log does not have its position */
         bool commit_first; /* its position was decided by the policy: commit it before the first pull */
         bool seek_first;   /* librdkafka does not stand at its position */
         bool in_collect;   /* its snapshot is waited for */

@@ -101,6 +101,48 @@ WEIR_EXPORT size_t weir_consumer_partition_stats(const struct weir_consumer *con
 typedef void weir_stats_callback(const struct weir_stats *stats, void *user);
 WEIR_EXPORT void weir_consumer_on_stats(struct weir_consumer *consumer, weir_stats_callback *callback, void *user);
 
+/* ---- for who keeps the offsets himself, beside the effects of his handlers; docs/stores.md has two that do ---- */
+
+/** What weir_consumer_on_partition() tells of a partition. */
+enum weir_partition_event {
+    WEIR_PARTITION_TAKEN =
+        0,                /* it was assigned, and nothing of it has been pulled: the callback may say where to begin */
+    WEIR_PARTITION_RESET, /* it begins again, at auto.offset.reset: the log lacks the offset where it stood */
+    WEIR_PARTITION_FLOOR, /* all below `offset` is finished, and does not come again in this assignment */
+};
+
+struct weir_partition_news {
+    enum weir_partition_event event;
+    const char *group, *topic;
+    int32_t partition;
+    uint64_t epoch; /* of the assignment: weir_message_epoch() of each of its messages */
+    int64_t offset; /* TAKEN: where it would begin, the group's commit or auto.offset.reset; -1 if neither says */
+};
+
+enum { WEIR_PARTITION_MOVED = 1 };
+
+/**
+ * Told of partitions, before their first message and as their floors move.
+ *
+ * Returns:   TAKEN, RESET: 0, and it begins where it would. TAKEN only: WEIR_PARTITION_MOVED, and it begins at
+ *            `news->offset`, whatever the group has committed; what the commit says of finished messages above it is
+ *            not believed either. A negative code with `error` filled in: nothing of it is pulled, and it is asked
+ * again a second later, for as long as the partition stays. FLOOR: 0, or a negative code, which is logged; the next one
+ * says more. Ownership: lends `news` and its texts for the call. `error` is never NULL. Thread:    one of its own, one
+ * call at a time.    Blocks: as it likes, but partitions wait for each other's calls, and the close for the last one.
+ * Ordering:  the last FLOOR of an assignment comes before the next TAKEN of the partition, or not at all. A partition
+ * may have left before it is told that it was TAKEN. Cost:      one FLOOR for a partition and commit.
+ */
+typedef int weir_partition_callback(struct weir_partition_news *news, void *user, struct weir_error *error);
+
+/**
+ * Set that callback; NULL: none.
+ *
+ * Thread: before start.    Errors: weir_consumer_start() refuses it together with weir.delivery=at-most-once.
+ */
+WEIR_EXPORT void weir_consumer_on_partition(struct weir_consumer *consumer, weir_partition_callback *callback,
+                                            void *user);
+
 #ifdef __cplusplus
 }
 #endif

@@ -47,6 +47,7 @@ typedef enum weir_outcome weir_handler(struct weir_message *message, void *user)
  * timestamp:  milliseconds since the Unix epoch, or -1 where the broker gave none.
  * key, value: NULL for a null key and for a tombstone; an empty one is not NULL and has size 0.
  * attempt:    number of this run of the handler, from 1.
+ * epoch:      number of the assignment of its partition to this process, from 1; never used twice by a consumer.
  *
  * Ownership: lends.    Thread: the handler's; after WEIR_LATER whoever holds the handle.    Blocks: never.
  */
@@ -59,6 +60,7 @@ WEIR_EXPORT size_t weir_message_key_size(const struct weir_message *message);
 WEIR_EXPORT const void *weir_message_value(const struct weir_message *message);
 WEIR_EXPORT size_t weir_message_value_size(const struct weir_message *message);
 WEIR_EXPORT uint32_t weir_message_attempt(const struct weir_message *message);
+WEIR_EXPORT uint64_t weir_message_epoch(const struct weir_message *message);
 
 /**
  * The last header of that name (Kafka allows several), or NULL.

@@ -14,7 +14,10 @@ struct weir_consumer *weir_own_consumer(void)
 static void *create(struct weir_world_process *process)
 {
     const struct weir_own *own = weir_world_settings(weir_world_of(process))->driver_data;
-    return last = weir_world_consumer_create(process, own->handler, own->options);
+    last = weir_world_consumer_create(process, own->handler, own->options);
+    if (last)
+        weir_consumer_on_partition(last, own->on_partition, process);
+    return last;
 }
 
 static void start(void *consumer)

@@ -6,10 +6,12 @@
 #define WEIR_TESTS_CONSUMER_OWN_H
 
 #include "tests/support/world.h"
+#include <weir/consumer.h>
 
-struct weir_own {               /* what driver_data points to */
-    weir_handler *handler;      /* its user: the struct weir_world_process that runs it */
-    const char *const *options; /* names and values, ended by NULL; or NULL */
+struct weir_own {                          /* what driver_data points to */
+    weir_handler *handler;                 /* its user: the struct weir_world_process that runs it */
+    const char *const *options;            /* names and values, ended by NULL; or NULL */
+    weir_partition_callback *on_partition; /* its user likewise; NULL: none */
 };
 
 extern const struct weir_world_driver weir_own_driver;
