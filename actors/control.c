@@ -22,6 +22,7 @@
 #define EVENTS_PER_TURN 256
 #define LAG_MS          5000
 #define WATCHDOG_MS     1000
+#define REMIND_MS       1000
 #define CLOSE_COMMIT_MS 5000
 #define CLOSE_FLUSH_MS  5000
 
@@ -226,6 +227,21 @@ static void ask_lag(struct weir_control *control)
         control->watermarks_tag = tag;
 }
 
+/* Who keeps the offsets is told of standing floors too, as he may have lost a partition to somebody who owned it before
+ * and did not know better. Not without the lease: then that somebody may be we. */
+static void remind_keeper(struct weir_control *control)
+{
+    struct weir_consumer *consumer = control->consumer;
+    if (!weir_keeper_is_on(&consumer->keeper) || control->now_ns < control->remind_ns ||
+        !weir_consumer_lease_holds(consumer, control->now_ns))
+        return;
+    control->remind_ns = control->now_ns + REMIND_MS * MS_NS;
+    WEIR_EACH_PARTITION (partition, control) {
+        if (partition->control.state == WEIR_CONTROL_OPEN)
+            weir_keeper_remind(partition, partition->control.epoch);
+    }
+}
+
 static void learn_cluster(struct weir_control *control)
 {
     struct weir_consumer *consumer = control->consumer;
@@ -306,6 +322,7 @@ static void turn(struct weir_actor *actor, struct weir_worker *worker)
     weir_control_guard(control);
     close_step(control);
     ask_lag(control);
+    remind_keeper(control);
     watch(control);
     weir_control_enforce_deadline(control);
     tell_stats(control);

@@ -80,7 +80,7 @@ struct weir_control {
     struct weir_kafka_listener listener;
     struct weir_timer tick;
 
-    uint64_t now_ns, looked_ns, stats_ns, lag_ns, watchdog_ns, retry_ns;
+    uint64_t now_ns, looked_ns, stats_ns, lag_ns, watchdog_ns, remind_ns, retry_ns;
     uint64_t tag_next, epoch_next, workers_next;
 
     enum weir_control_phase phase;

@@ -599,6 +599,8 @@ static void begin(struct weir_control *control, struct weir_partition *partition
         return;
     }
     partition->control.epoch = partition->control.asked > 0 ? partition->control.asked : ++control->epoch_next;
+    if (partition->control.asked > 0)
+        weir_keeper_begin(partition, partition->control.asked, partition->control.position);
     partition->control.asked = 0;
     partition->control.reset = false;
     partition->begin.epoch = partition->control.epoch;

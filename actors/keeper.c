@@ -198,6 +198,29 @@ bool weir_keeper_answer(struct weir_partition *partition, uint64_t epoch, int *r
     return answered;
 }
 
+void weir_keeper_begin(struct weir_partition *partition, uint64_t epoch, int64_t position)
+{
+    struct weir_keeper *keeper = keeper_of(partition);
+    pthread_mutex_lock(&keeper->lock);
+    partition->kept.floor_epoch = epoch;
+    partition->kept.floor = position;
+    pthread_mutex_unlock(&keeper->lock);
+}
+
+void weir_keeper_remind(struct weir_partition *partition, uint64_t epoch)
+{
+    struct weir_keeper *keeper = keeper_of(partition);
+    pthread_mutex_lock(&keeper->lock);
+    bool is_present = partition->kept.floor_epoch == epoch;
+    if (is_present) {
+        partition->kept.tells = true;
+        enqueue(keeper, partition);
+    }
+    pthread_mutex_unlock(&keeper->lock);
+    if (is_present)
+        serve(keeper);
+}
+
 void weir_keeper_tell(struct weir_partition *partition, uint64_t epoch, int64_t floor)
 {
     struct weir_keeper *keeper = keeper_of(partition);
@@ -205,9 +228,8 @@ void weir_keeper_tell(struct weir_partition *partition, uint64_t epoch, int64_t 
     if (!weir_keeper_is_on(keeper))
         return;
     pthread_mutex_lock(&keeper->lock);
-    bool is_new = kept->floor_epoch != epoch || kept->floor != floor;
+    bool is_new = kept->floor_epoch == epoch && kept->floor < floor;
     if (is_new) {
-        kept->floor_epoch = epoch;
         kept->floor = floor;
         kept->tells = true;
         enqueue(keeper, partition);

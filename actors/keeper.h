@@ -69,7 +69,11 @@ void weir_keeper_ask(struct weir_partition *partition, enum weir_partition_event
 bool weir_keeper_answer(struct weir_partition *partition, uint64_t epoch, int *result, int64_t *offset);
 /** Do not ask what has not been asked yet. Control. */
 void weir_keeper_forget(struct weir_partition *partition);
-/** Tell that all below `floor` is finished. Control. */
+/** An epoch begins, with its floor at `position`. Control. */
+void weir_keeper_begin(struct weir_partition *partition, uint64_t epoch, int64_t position);
+/** Tell the floor that was told last once more, for this epoch. Control. */
+void weir_keeper_remind(struct weir_partition *partition, uint64_t epoch);
+/** Tell that all below `floor` is finished, unless that has been told. Control. */
 void weir_keeper_tell(struct weir_partition *partition, uint64_t epoch, int64_t floor);
 
 #endif

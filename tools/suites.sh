@@ -2,13 +2,13 @@
 # What each suite is: its parts, and how each is built and run. Sourced by ./dev, after tools/test.sh, whose functions it
 # uses. The parts of one suite share a function, part_SUITE.
 
-test_suites_all=(unit scenario sim seeds install examples asan tsan valgrind mutants fuzz broker)
+test_suites_all=(unit scenario sim seeds install examples asan tsan valgrind mutants fuzz broker stores)
 test_suites_of_librdkafka=(unit scenario sim broker chaos) # which another librdkafka can be tried with
 
 lane_of() { # PART
     case $1 in
     *scenario | install | examples) echo waits ;;
-    broker | chaos) echo broker ;;
+    broker | chaos | stores) echo broker ;;
     *) echo computes ;;
     esac
 }
@@ -143,4 +143,21 @@ run_broker() {
     [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
     [ -x "$test_folder/tests/test-broker" ] || return 0
     "$test_folder/tests/test-broker" --verbose --jobs 1 --timeout 180 "${filter[@]}"
+}
+
+part_stores() {
+    built stores build_normal stores || return 0
+    run_on_kafka stores run_stores
+}
+
+# One at a time: they count processes' ends.
+run_stores() {
+    local filter=()
+    [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
+    [ -x "$test_folder/tests/test-stores" ] || return 0
+    trap stop_postgres EXIT
+    start_postgres || { cat "$logs/postgres.log" && return 1; }
+    WEIR_TEST_POSTGRES=$(postgres_address)
+    export WEIR_TEST_POSTGRES
+    "$test_folder/tests/test-stores" --verbose --jobs 1 --timeout 180 "${filter[@]}"
 }

@@ -105,10 +105,9 @@ WEIR_EXPORT void weir_consumer_on_stats(struct weir_consumer *consumer, weir_sta
 
 /** What weir_consumer_on_partition() tells of a partition. */
 enum weir_partition_event {
-    WEIR_PARTITION_TAKEN =
-        0,                /* it was assigned, and nothing of it has been pulled: the callback may say where to begin */
-    WEIR_PARTITION_RESET, /* it begins again, at auto.offset.reset: the log lacks the offset where it stood */
-    WEIR_PARTITION_FLOOR, /* all below `offset` is finished, and does not come again in this assignment */
+    WEIR_PARTITION_TAKEN = 0, /* assigned, nothing of it pulled yet: the callback may say where it begins */
+    WEIR_PARTITION_RESET,     /* it begins again, at auto.offset.reset: the log lacks the offset where it stood */
+    WEIR_PARTITION_FLOOR,     /* all below `offset` is finished; told as it moves, and each second */
 };
 
 struct weir_partition_news {
@@ -124,14 +123,17 @@ enum { WEIR_PARTITION_MOVED = 1 };
 /**
  * Told of partitions, before their first message and as their floors move.
  *
- * Returns:   TAKEN, RESET: 0, and it begins where it would. TAKEN only: WEIR_PARTITION_MOVED, and it begins at
- *            `news->offset`, whatever the group has committed; what the commit says of finished messages above it is
- *            not believed either. A negative code with `error` filled in: nothing of it is pulled, and it is asked
- * again a second later, for as long as the partition stays. FLOOR: 0, or a negative code, which is logged; the next one
- * says more. Ownership: lends `news` and its texts for the call. `error` is never NULL. Thread:    one of its own, one
- * call at a time.    Blocks: as it likes, but partitions wait for each other's calls, and the close for the last one.
+ * Returns:   To TAKEN and RESET: 0, and it begins where it would. To TAKEN only: WEIR_PARTITION_MOVED, and it begins
+ *            at `news->offset`, whatever the group has committed; what the commit says of finished messages above it
+ *            is not believed either. A negative code with `error` filled in: nothing of it is pulled, and it is asked
+ *            again a second later, for as long as the partition stays.
+ *            To FLOOR: 0, or a negative code, which is logged; the next one says as much.
+ * Ownership: lends `news` and its texts for the call. `error` is never NULL.
+ * Thread:    one of its own, one call at a time.
+ * Blocks:    as it likes, but partitions wait for each other's calls, and the close for the last one.
  * Ordering:  the last FLOOR of an assignment comes before the next TAKEN of the partition, or not at all. A partition
- * may have left before it is told that it was TAKEN. Cost:      one FLOOR for a partition and commit.
+ *            may have left before it is told that it was TAKEN.
+ * Cost:      a FLOOR for a partition and commit, and one a second where it does not move.
  */
 typedef int weir_partition_callback(struct weir_partition_news *news, void *user, struct weir_error *error);
 

@@ -1,0 +1,24 @@
+/*
+ * Where the databases of these tests are: a fresh file for SQLite, a run's name of its own on the suite's PostgreSQL
+ * server. Nothing here returns an error: what fails, fails the test. Thread: the test's own.
+ */
+#ifndef WEIR_TESTS_PLACE_H
+#define WEIR_TESTS_PLACE_H
+
+#include "tests/stores/effects.h"
+
+struct weir_place {
+    enum weir_effects_kind kind;
+    char folder[64], location[512], run[64];
+};
+
+void weir_place_set(struct weir_place *place, enum weir_effects_kind kind);
+void weir_place_clear(struct weir_place *place);
+/** Open what is there. */
+struct weir_effects *weir_place_open(const struct weir_place *place, uint32_t idle_ms);
+
+/* Once for each store. */
+#define WEIR_EACH_KIND(kind) \
+    for (enum weir_effects_kind kind = WEIR_EFFECTS_SQLITE; (kind) < WEIR_EFFECTS_KINDS; (kind)++)
+
+#endif
