@@ -27,12 +27,11 @@ static struct weir_sqlite *store_of(struct weir_database *database)
 
 /* ---- statements ---- */
 
-static int fail(sqlite3 *connection, const char *what, struct weir_error *error)
+static int fail(sqlite3 *connection, const char *path, const char *what, struct weir_error *error)
 {
-    const char *path = sqlite3_db_filename(connection, NULL);
     return weir_store_fail(error, sqlite3_errcode(connection) == SQLITE_NOMEM ? WEIR_NO_MEMORY : WEIR_SYSTEM,
-                           "sqlite %s: %s: %s (%s)", path ? path : "", what, sqlite3_errmsg(connection),
-                           sqlite3_errstr(sqlite3_extended_errcode(connection)));
+                           "sqlite %s: %s: %s (code %d)", path, what, sqlite3_errmsg(connection),
+                           sqlite3_extended_errcode(connection));
 }
 
 static int bind(sqlite3_stmt *statement, size_t number, const struct weir_sql_value *value)
@@ -69,7 +68,8 @@ static int query_on(sqlite3 *connection, const char *sql, const struct weir_sql_
         code = bind(statement, index + 1, &values[index]);
     if (code == SQLITE_OK)
         code = step_all(statement, results, result_count, &rows);
-    int result = code == SQLITE_OK ? rows : fail(connection, sql, error);
+    const char *path = sqlite3_db_filename(connection, NULL);
+    int result = code == SQLITE_OK ? rows : fail(connection, path ? path : "", sql, error);
     sqlite3_finalize(statement);
     return result;
 }
@@ -145,7 +145,7 @@ static int open_database(struct weir_sqlite *store, const char *path, struct wei
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI | SQLITE_OPEN_FULLMUTEX;
     if (sqlite3_open_v2(path, &store->connection, flags, NULL) != SQLITE_OK)
-        return store->connection ? fail(store->connection, "open", error)
+        return store->connection ? fail(store->connection, path, "open", error)
                                  : weir_store_fail(error, WEIR_NO_MEMORY, "no memory for a SQLite connection");
     const char *file = sqlite3_db_filename(store->connection, NULL);
     if (!file || file[0] == '\0')

@@ -29,7 +29,7 @@ check_format() {
 }
 
 check_tidy() {
-    cd "$root" && project_files 'runtime/*.c' 'actors/*.c' 'testkit/*.c' 'cli/*.c' 'examples/*.c' |
+    cd "$root" && project_files 'runtime/*.c' 'actors/*.c' 'testkit/*.c' 'stores/*.c' 'cli/*.c' 'examples/*.c' |
         xargs -r -n 1 -P 2 clang-tidy --quiet -p "$root/build" --warnings-as-errors='*'
 }
 
@@ -59,7 +59,7 @@ check_marks() {
 check_headers() {
     local header failed=0
     cd "$root" || return 1
-    for header in $(project_files 'include/*.h' 'runtime/*.h' 'actors/*.h' 'testkit/*.h' 'cli/*.h' 'tests/*.h'); do
+    for header in $(project_files 'include/*.h' 'runtime/*.h' 'actors/*.h' 'testkit/*.h' 'stores/*.h' 'cli/*.h' 'tests/*.h'); do
         printf '#include "%s"\n#include "%s"\n' "$header" "$header" |
             cc -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -fsyntax-only -I. -Iinclude -x c - || failed=1
     done

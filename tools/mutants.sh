@@ -14,7 +14,7 @@ mutants_processor_s_max=20 # of a test; most take less than 1
 
 # The copy is made to match file by file, so that what is as it was is not compiled again.
 mutants_copy() {
-    local parts=(meson.build meson_options.txt include runtime actors testkit cli examples tests bench) file
+    local parts=(meson.build meson_options.txt include runtime actors testkit stores cli examples tests bench) file
     mkdir -p "$mutants_folder/tree"
     while IFS= read -r file; do
         cmp -s "$root/$file" "$mutants_folder/tree/$file" && continue

@@ -47,6 +47,20 @@ start_postgres() {
 # How it is reached, as libpq takes it.
 postgres_address() { echo "host=$postgres_folder user=weir dbname=postgres"; }
 
+# Run a command beside a server of its own, which is in WEIR_TEST_POSTGRES.
+on_postgres() { # COMMAND...
+    (
+        trap stop_postgres EXIT
+        if ! start_postgres; then
+            cat "$logs/postgres.log"
+            exit 1
+        fi
+        WEIR_TEST_POSTGRES=$(postgres_address)
+        export WEIR_TEST_POSTGRES
+        "$@"
+    )
+}
+
 # On any exit of the shell that started it.
 stop_postgres() {
     local server

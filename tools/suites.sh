@@ -66,7 +66,11 @@ part_install() {
 
 part_examples() {
     built examples build_normal || return 0
-    run_part examples meson test -C "$root/build" --no-rebuild --suite examples --print-errorlogs --num-processes 2
+    run_part examples run_examples
+}
+
+run_examples() {
+    on_postgres meson test -C "$root/build" --no-rebuild --suite examples --print-errorlogs --num-processes 2
 }
 
 part_asan() { # PART
@@ -150,14 +154,10 @@ part_stores() {
     run_on_kafka stores run_stores
 }
 
-# One at a time: they count processes' ends.
+# They mostly wait, for sessions to end.
 run_stores() {
     local filter=()
     [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
     [ -x "$test_folder/tests/test-stores" ] || return 0
-    trap stop_postgres EXIT
-    start_postgres || { cat "$logs/postgres.log" && return 1; }
-    WEIR_TEST_POSTGRES=$(postgres_address)
-    export WEIR_TEST_POSTGRES
-    "$test_folder/tests/test-stores" --verbose --jobs 1 --timeout 180 "${filter[@]}"
+    on_postgres "$test_folder/tests/test-stores" --verbose --jobs 3 --timeout 180 "${filter[@]}"
 }

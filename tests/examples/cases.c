@@ -74,6 +74,24 @@ static bool check_accounts(const char *output, struct weir_mock *mock, const str
            equals("dead letters", weir_mock_end_offset(mock, EXAMPLE_LETTERS, 0), 1);
 }
 
+/* ---- sqlite, postgres ---- */
+
+static void fill_payments(struct weir_mock *mock)
+{
+    for (int number = 0; number < 60; number++) {
+        char account[16], amount[16];
+        snprintf(account, sizeof account, "account-%d", number % 3);
+        snprintf(amount, sizeof amount, "%d", number);
+        produce(mock, account, amount);
+    }
+}
+
+static bool check_payments(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
+{
+    return says(output, "account-0: 570 after 20 payments\n") && says(output, "account-1: 590 after 20 payments\n") &&
+           says(output, "account-2: 610 after 20 payments\n");
+}
+
 /* ---- blocking ---- */
 
 static bool check_blocking(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
@@ -216,6 +234,16 @@ const struct weir_example_case weir_example_cases[] = {
      .fill = fill_charges,
      .check = check_charges},
     {.name = "emit", .group = "weir-example-emit", .arguments = {QUICK}, .fill = fill_orders, .check = check_invoices},
+    {.name = "sqlite",
+     .group = "weir-example-sqlite",
+     .arguments = {QUICK, "--database", "@file"},
+     .fill = fill_payments,
+     .check = check_payments},
+    {.name = "postgres",
+     .group = "weir-example-postgres",
+     .arguments = {QUICK, "--server", "@postgres"},
+     .fill = fill_payments,
+     .check = check_payments},
     {.name = "graceful_stop",
      .group = "weir-example-graceful_stop",
      .arguments = {QUICK, "--work-ms", "10"},

@@ -16,7 +16,7 @@ struct weir_example_case {
     const char *name;         /* of the example; several cases may have the same */
     const char *group;        /* that it commits as */
     bool positional;          /* hello: BROKERS TOPIC, no options */
-    const char *arguments[8]; /* besides; "@server" becomes the server's address */
+    const char *arguments[8]; /* besides; "@server", "@file", "@postgres": see run.c */
     void (*fill)(struct weir_mock *mock);
     int64_t commits_min; /* stop it when so many messages are committed; 0: all */
     int status;          /* that it must end with */

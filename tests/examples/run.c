@@ -3,6 +3,9 @@
  *
  *     run-example NAME PROGRAM
  *
+ * In a case's arguments "@server" becomes the address of an HTTP server, "@file" the name of a file that is not there,
+ * "@postgres" what WEIR_TEST_POSTGRES says; without it, the example is skipped.
+ *
  * First its --help and an unknown option; then each of its cases (cases.c): produce, start, wait until the group has
  * committed what was produced, stop, and look at exit status and output. Status 0 when all was as it should be.
  */
@@ -21,6 +24,7 @@
 
 extern char **environ;
 
+enum { SKIPPED = 77 }; /* to meson */
 enum { ARGUMENTS_MAX = 24, OUTPUT_SIZE_MAX = 1 << 18, LOOK_MS = 100, WORK_MS_MAX = 60000, END_MS_MAX = 30000 };
 
 struct child {
@@ -137,9 +141,18 @@ static bool await_work(struct child *child, struct weir_mock *mock, const struct
     return false;
 }
 
-/* The whole command line. `server` gets the server's address. */
+static const char *argument_for(const char *text, const char *server, const char *file)
+{
+    if (strcmp(text, "@server") == 0)
+        return server;
+    if (strcmp(text, "@file") == 0)
+        return file;
+    return strcmp(text, "@postgres") == 0 ? getenv("WEIR_TEST_POSTGRES") : text;
+}
+
+/* The whole command line. */
 static void make_arguments(const char **arguments, const char *program, const struct weir_example_case *example,
-                           const char *bootstrap, const char *server)
+                           const char *bootstrap, const char *server, const char *file)
 {
     size_t count = 0;
     arguments[count++] = program;
@@ -150,17 +163,17 @@ static void make_arguments(const char **arguments, const char *program, const st
         arguments[count++] = "--topic";
     arguments[count++] = EXAMPLE_TOPIC;
     for (size_t index = 0; index < 8 && example->arguments[index]; index++)
-        arguments[count++] = strcmp(example->arguments[index], "@server") == 0 ? server : example->arguments[index];
+        arguments[count++] = argument_for(example->arguments[index], server, file);
     arguments[count] = NULL;
 }
 
 static bool run_child(const struct weir_example_case *example, const char *program, struct weir_mock *mock,
-                      struct weir_server *server)
+                      struct weir_server *server, const char *file)
 {
     const char *arguments[ARGUMENTS_MAX];
     char url[64];
     snprintf(url, sizeof url, "http://127.0.0.1:%u/", weir_server_port(server));
-    make_arguments(arguments, program, example, weir_mock_bootstrap(mock), url);
+    make_arguments(arguments, program, example, weir_mock_bootstrap(mock), url, file);
     struct child child;
     bool right = start(&child, arguments) && await_work(&child, mock, example);
     if (child.pid > 0)
@@ -183,9 +196,25 @@ static bool run_case(const struct weir_example_case *example, const char *progra
     weir_mock_topic_create(mock, EXAMPLE_LETTERS, 1);
     example->fill(mock);
     struct weir_server *server = weir_server_start();
-    bool right = server && run_child(example, program, mock, server);
+    char folder[] = "/tmp/weir-example-XXXXXX", file[64], beside[80];
+    snprintf(file, sizeof file, "%s/file", mkdtemp(folder) ? folder : "");
+    bool right = server && run_child(example, program, mock, server, file);
     weir_mock_destroy(mock);
+    static const char *const ends[] = {"", "-wal", "-shm"}; /* what SQLite puts beside it */
+    for (size_t index = 0; index < sizeof ends / sizeof *ends; index++) {
+        snprintf(beside, sizeof beside, "%s%s", file, ends[index]);
+        unlink(beside);
+    }
+    rmdir(folder);
     return right;
+}
+
+static bool has_what_it_needs(const struct weir_example_case *example)
+{
+    for (size_t index = 0; index < 8 && example->arguments[index]; index++)
+        if (strcmp(example->arguments[index], "@postgres") == 0 && !getenv("WEIR_TEST_POSTGRES"))
+            return false;
+    return true;
 }
 
 int main(int argc, char **argv)
@@ -200,6 +229,8 @@ int main(int argc, char **argv)
     for (const struct weir_example_case *example = weir_example_cases; example->name; example++) {
         if (strcmp(example->name, argv[1]) != 0)
             continue;
+        if (!has_what_it_needs(example))
+            return SKIPPED;
         cases++;
         failed += !run_case(example, argv[2]);
     }

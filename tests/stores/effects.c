@@ -180,18 +180,20 @@ struct weir_effects_count weir_effects_count(struct weir_effects *effects)
 
 /* ---- life ---- */
 
+#define COLUMNS "run TEXT, partition INTEGER, log_offset BIGINT, message_key TEXT, message_value TEXT, process INTEGER)"
+
+static bool is_there(struct weir_effects *effects)
+{
+    return weir_effects_ask(effects, "SELECT count(to_regclass('effects'))") == 1;
+}
+
 static bool make_table(struct weir_effects *effects)
 {
-    bool is_sqlite = effects->settings.kind == WEIR_EFFECTS_SQLITE;
-    if (!is_sqlite && weir_effects_ask(effects, "SELECT count(to_regclass('effects'))") == 1)
-        return true;
-    return weir_effects_do(
-        effects, is_sqlite ? "CREATE TABLE IF NOT EXISTS effects (id INTEGER PRIMARY KEY, run TEXT, partition "
-                             "INTEGER, log_offset INTEGER, message_key TEXT, message_value TEXT, "
-                             "process INTEGER)"
-                           : "CREATE TABLE IF NOT EXISTS effects (id BIGSERIAL PRIMARY KEY, run TEXT, "
-                             "partition INTEGER, log_offset BIGINT, message_key TEXT, message_value TEXT, "
-                             "process INTEGER)");
+    if (effects->settings.kind == WEIR_EFFECTS_SQLITE)
+        return weir_effects_do(effects, "CREATE TABLE IF NOT EXISTS effects (id INTEGER PRIMARY KEY, " COLUMNS);
+    /* Others may be making it, which IF NOT EXISTS does not bear. */
+    return is_there(effects) || weir_effects_do(effects, "CREATE TABLE effects (id BIGSERIAL PRIMARY KEY, " COLUMNS) ||
+           is_there(effects);
 }
 
 struct weir_database *weir_effects_database(struct weir_effects *effects)

@@ -13,14 +13,14 @@
 #include <string.h>
 #include <weir/log.h>
 
-enum { PARTITIONS = 6, KEYS = 300, MEMBERS = 2 };
+enum { PARTITIONS = 6, KEYS = 300, MEMBERS = 2, SESSION_US = 8000000 };
 
 struct scene {
     struct weir_stage stage;
     struct weir_place place;
     struct weir_effects *effects;
     struct weir_member members[MEMBERS];
-    unsigned kills;
+    unsigned kills, idle_ms;
     uint64_t new, done, stale; /* what the marks of members that ended have said */
 };
 
@@ -32,7 +32,7 @@ static unsigned rounds(unsigned count)
 
 static void set(struct scene *scene, enum weir_effects_kind kind)
 {
-    *scene = (struct scene){0};
+    *scene = (struct scene){.idle_ms = 3000};
     weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
     weir_place_set(&scene->place, kind);
     weir_stage_set(&scene->stage, PARTITIONS, 0);
@@ -43,7 +43,8 @@ static void set(struct scene *scene, enum weir_effects_kind kind)
 
 static void start(struct scene *scene, size_t index, const char *instance)
 {
-    char kind[8];
+    char kind[8], idle_ms[16];
+    snprintf(idle_ms, sizeof idle_ms, "%u", scene->idle_ms);
     snprintf(kind, sizeof kind, "%d", (int)scene->place.kind);
     bool is_sqlite = scene->place.kind == WEIR_EFFECTS_SQLITE;
     const char *const *settings =
@@ -166,6 +167,7 @@ static void forget_the_commits(enum weir_effects_kind kind)
     start(&scene, 0, NULL);
     await(&scene, 1000);
     kill_one(&scene, 0);
+    weir_test_sleep_us(SESSION_US); /* until the group is empty, nobody else may commit */
     for (int32_t partition = 0; partition < PARTITIONS; partition++)
         weir_broker_commit(scene.stage.group.text, scene.stage.topic.text, partition, 0, NULL);
     atomic_store(&scene.members[0].board->sleep_us, 0);
@@ -195,6 +197,7 @@ static void stop_past_the_session(enum weir_effects_kind kind)
     static struct scene scene;
     bool is_sqlite = kind == WEIR_EFFECTS_SQLITE;
     set(&scene, kind);
+    scene.idle_ms = 10000; /* longer than the session, so that the takeover meets those transactions */
     for (size_t index = 0; index < MEMBERS; index++) {
         /* SQLite's one writer stopped in a transaction stops everybody: stop it outside, mostly. */
         atomic_store(&scene.members[index].board->sleep_us, is_sqlite ? 5000 : 500);
@@ -208,7 +211,7 @@ static void stop_past_the_session(enum weir_effects_kind kind)
     WEIR_BROKER_UNTIL(atomic_load(&scene.members[0].board->finished) >= 100);
     weir_member_signal(&scene.members[0], SIGSTOP);
     if (is_sqlite)
-        weir_test_sleep_us(9000000); /* it may hold the file: nothing to wait for */
+        weir_test_sleep_us(SESSION_US); /* it may hold the file: nothing to wait for */
     else
         await(&scene, 2000);
     weir_member_signal(&scene.members[0], SIGCONT);

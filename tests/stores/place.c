@@ -17,7 +17,7 @@ void weir_place_set(struct weir_place *place, enum weir_effects_kind kind)
     if (kind == WEIR_EFFECTS_SQLITE)
         snprintf(place->location, sizeof place->location, "%s/effects.db", place->folder);
     else if (server)
-        snprintf(place->location, sizeof place->location, "%s", server);
+        snprintf(place->location, sizeof place->location, "%s application_name=%s", server, place->run);
     else
         cr_assert_fail("WEIR_TEST_POSTGRES is not set: ./dev test stores starts a server");
 }

@@ -71,6 +71,7 @@ void weir_subject_create(struct weir_subject *subject, const char *const *settin
     if (!subject->consumer)
         broken("create", &error);
     weir_config_destroy(config);
+    weir_consumer_on_partition(subject->consumer, subject->on_partition, subject->user);
     if (subject->on_stats)
         weir_consumer_on_stats(subject->consumer, subject->on_stats, subject->user);
     if (subject->stops_on_signals)
