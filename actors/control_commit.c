@@ -189,6 +189,7 @@ static bool is_known(const struct weir_partition *partition, const struct weir_s
 static bool add(struct weir_control *control, struct weir_partition *partition, size_t *maps_bytes)
 {
     const struct weir_snapshot *snapshot = &partition->snapshot;
+    weir_keeper_tell(partition, snapshot->epoch, snapshot->floor); /* he commits for himself */
     bool fits = *maps_bytes + snapshot->map_size <= MAPS_BYTES_MAX && !control->commit.floors_only;
     bool with_map = snapshot->map_size > 0 && fits;
     struct weir_said said = what_it_says(snapshot, with_map);
@@ -228,8 +229,6 @@ static void add_all(struct weir_control *control)
                 continue;
             bool answered = has_answered(control, partition);
             bool present = answered && partition->snapshot.epoch == partition->control.epoch; /* C1 */
-            if (present)
-                weir_keeper_tell(partition, partition->snapshot.epoch, partition->snapshot.floor);
             if (!present || !add(control, partition, &maps_bytes))
                 again(partition);
             control->commit.left_out |=

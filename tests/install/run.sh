@@ -62,6 +62,8 @@ command=$scratch/usr/local/bin/weir
 . "$here/symbols.sh"
 # shellcheck source=tests/install/testkit.sh
 . "$here/testkit.sh"
+# shellcheck source=tests/install/stores.sh
+. "$here/stores.sh"
 # shellcheck source=tests/install/command.sh
 . "$here/command.sh"
 
@@ -75,6 +77,7 @@ for header in "$scratch"/usr/local/include/weir/*.h; do
 done
 check_symbols
 check_testkit
+check_stores
 check_command
 check_run
 echo "$passed passed, $failed failed"

@@ -65,7 +65,7 @@ branches_land_on_marks() {
 
 check_hardening() {
     local file
-    for file in "$libdir/libweir.so" "$libdir/libweir-testkit.so" "$command"; do
+    for file in "$libdir"/libweir*.so "$command"; do
         for property in addresses_are_settled_at_the_start stack_is_not_executable lies_anywhere guards_its_stack \
             checks_its_buffers; do
             check "$(basename "$file")_$property" "$property" "$file"
