@@ -96,7 +96,7 @@ static struct weir_kafka *kafka_of(const struct weir_message *message)
 
 static bool header_at(struct weir_message *message, size_t index, struct weir_kafka_header *header)
 {
-    if (message->copy) {
+    if (message->is_copied) {
         if (index >= message->copy->header_count)
             return false;
         *header = message->copy->headers[index];
@@ -132,15 +132,15 @@ static const void *append(char **end, const void *data, size_t size)
 
 int weir_message_copy_out(struct weir_message *message)
 {
-    if (message->copy || !message->native)
+    if (message->is_copied || !message->native)
         return 0;
     size_t count;
     size_t size = copy_size(message, &count);
-    struct weir_message_copy *copy = weir_memory_allocate(size);
+    struct weir_message_copy *copy = size <= UINT32_MAX ? weir_memory_allocate(size) : NULL;
     if (!copy)
         return WEIR_NO_MEMORY;
-    copy->size_bytes = size;
-    copy->header_count = count;
+    copy->size_bytes = (uint32_t)size;
+    copy->header_count = (uint32_t)count;
     char *end = (char *)&copy->headers[count];
     for (size_t index = 0; index < count; index++) {
         struct weir_kafka_header header;
@@ -153,23 +153,40 @@ int weir_message_copy_out(struct weir_message *message)
     message->value = append(&end, message->value, message->value_size);
     WEIR_CHECK(end <= (char *)copy + size);
     kafka_of(message)->ops->record_free(kafka_of(message), message->native);
-    message->native = NULL;
     message->copy = copy;
+    message->is_copied = true;
     return 0;
+}
+
+static void forget_failure(struct weir_message *message)
+{
+    weir_memory_free(message->failure->reason);
+    weir_memory_free(message->failure);
+    message->failure = NULL;
 }
 
 void weir_message_release_content(struct weir_message *message)
 {
-    if (message->native)
+    if (message->is_copied)
+        weir_memory_free(message->copy);
+    else if (message->native)
         kafka_of(message)->ops->record_free(kafka_of(message), message->native);
     message->native = NULL;
-    weir_memory_free(message->copy);
-    message->copy = NULL;
-    weir_memory_free(message->reason);
-    weir_memory_free(message->later_reason);
-    message->reason = message->later_reason = NULL;
+    message->is_copied = false;
+    if (message->failure)
+        forget_failure(message);
+    if (message->later_reason)
+        weir_memory_free(message->later_reason);
+    message->later_reason = NULL;
     weir_outputs_drop(message);
     message->key = message->value = NULL;
+}
+
+struct weir_failure *weir_message_failure(struct weir_message *message)
+{
+    if (!message->failure && (message->failure = weir_memory_allocate_zeroed(1, sizeof *message->failure)))
+        message->failure->message = message;
+    return message->failure;
 }
 
 const char *weir_message_topic(const struct weir_message *message)
@@ -270,20 +287,27 @@ static void set_reason(char **place, const char *reason)
     *place = copy;
 }
 
-static uint64_t bounded_delay_ms(uint64_t delay_ms)
+static uint32_t bounded_delay_ms(uint64_t delay_ms)
 {
-    return delay_ms < DELAY_MS_MAX ? delay_ms : DELAY_MS_MAX;
+    return (uint32_t)(delay_ms < DELAY_MS_MAX ? delay_ms : DELAY_MS_MAX);
+}
+
+static void say_why(struct weir_message *message, const char *reason)
+{
+    struct weir_failure *failure = weir_message_failure(message);
+    if (failure)
+        set_reason(&failure->reason, reason);
 }
 
 enum weir_outcome weir_retry(struct weir_message *message, const char *reason)
 {
-    set_reason(&message->reason, reason);
+    say_why(message, reason);
     return WEIR_RETRY;
 }
 
 enum weir_outcome weir_retry_after(struct weir_message *message, uint64_t delay_ms, const char *reason)
 {
-    set_reason(&message->reason, reason);
+    say_why(message, reason);
     message->has_delay = true;
     message->delay_ms = bounded_delay_ms(delay_ms);
     return WEIR_RETRY;
@@ -291,7 +315,7 @@ enum weir_outcome weir_retry_after(struct weir_message *message, uint64_t delay_
 
 enum weir_outcome weir_dead(struct weir_message *message, const char *reason)
 {
-    set_reason(&message->reason, reason);
+    say_why(message, reason);
     return WEIR_DEAD;
 }
 
@@ -413,9 +437,9 @@ enum weir_outcome weir_message_last_word(struct weir_message *message)
         set_reason(&message->later_reason, NULL);
         return (enum weir_outcome)message->outcome;
     }
-    if (message->later_reason) {
-        weir_memory_free(message->reason);
-        message->reason = message->later_reason;
+    if (message->later_reason && weir_message_failure(message)) {
+        weir_memory_free(message->failure->reason);
+        message->failure->reason = message->later_reason;
         message->later_reason = NULL;
     }
     message->has_delay = message->later_has_delay;

@@ -4,9 +4,9 @@
  *
  * Who touches what
  *   the partition actor owns every message of its partition from pull to free;
- *   the worker that runs it reads the content and writes `outcome`, `delay_ms`, `reason`, `outputs` and `later`,
- * between dispatch and hand-back (the hand-back's release pairs with the owner's acquire); the holder of a handle reads
- * the content, adds to `outputs`, and writes the answer by weir_later_finish().
+ *   the worker that runs it reads the content and writes `outcome`, `delay_ms`, `failure`, `outputs` and `later`,
+ *   between dispatch and hand-back (the hand-back's release pairs with the owner's acquire);
+ *   the holder of a handle reads the content, adds to `outputs`, and writes the answer by weir_later_finish().
  *
  * Memory is type-stable: chunks of messages are never returned to malloc but recycled through a pool of the process, so
  * that a stale handle finds a message with another generation, never freed memory. The pool's size is the most messages
@@ -39,55 +39,74 @@ struct weir_delivery {
     enum weir_kafka_error error;
 };
 
+/* What is known of a message that has failed: most never do, so it is made when the first of it is told. Where memory
+ * is too short for that it is not known: the deadline of retries has not begun, and no letter can be sent yet. Owner,
+ * but while out the worker's. */
+struct weir_failure {
+    struct weir_delivery letter; /* the dead letter */
+    struct weir_message *message;
+    char *reason; /* words, allocated; NULL none */
+    uint64_t first_ns;
+    int64_t first_wall_ms, last_wall_ms;
+    uint16_t overloads; /* WEIR_OVERLOADED in a row */
+};
+
+/* What many of are in memory at once, and all of are touched for each message: it is kept small, and in the order in
+ * which it is used. */
 struct weir_message {
     /* tracker: the partition's unfinished messages in offset order (tracker.h). Owner */
     struct weir_message *before, *after;
     int64_t offset;
-    int64_t witness_offset; /* lowest finished message between this one and `after`; -1 none */
+    uint32_t witness_distance; /* to the lowest finished message between this one and `after`; 0: none */
     uint32_t witness_checksum;
 
-    /* runs so far. Owner, but while out the worker's or holder's */
-    uint32_t attempts;  /* runs that were burnt; the run under way is number attempts + 1 */
-    uint32_t crashes;   /* runs that ended a process: > 0 is a suspect, see partition_suspect.c */
-    uint16_t overloads; /* WEIR_OVERLOADED in a row */
-    uint8_t outcome;    /* enum weir_outcome of the last run */
-    uint8_t later_outcome;
-    bool has_delay, later_has_delay;
-    bool dlq_paid;        /* owner: its place in the dead letter budget is taken */
-    bool dlq_in_flight;   /* owner: its dead letter has been produced, the report has not come */
-    bool orphan;          /* owner: finished, but an abandoned handle's holder may still be reading it */
-    bool later_answered;  /* owner: the answer's mail has come, the run's hand-back has not */
-    bool unfinished_only; /* owner: content is gone, only the offset is still tracked (drained, to be handed back) */
-    bool stripped;        /* owner: its dead letter goes without value */
-    bool condemned;       /* owner: a suspect that is not run again */
-    uint8_t cause;        /* enum weir_dlq_cause */
-
+    uint32_t epoch;            /* of the partition, which checks that it fits */
+    uint32_t attempts;         /* runs that were burnt; the run under way is number attempts + 1. Owner */
     struct weir_message *next; /* in the key's queue */
     struct weir_key *owner;    /* the key actor in whose queue it is; NULL: in none */
     struct weir_partition *partition;
-    uint64_t epoch;
 
     /* content: constant while anybody but the owner may see it */
     const void *key, *value;
-    size_t key_size, value_size;
+    uint32_t key_size, value_size; /* Kafka counts them in 31 bits */
     int64_t timestamp_ms;
-    void *native;                   /* the record; NULL once copied out */
-    struct weir_message_copy *copy; /* what was copied out */
-    struct weir_segment *segment;   /* of bytes pulled; NULL once copied out */
+    union {
+        void *native;                   /* the record, where it lies in its fetch response */
+        struct weir_message_copy *copy; /* what was copied out */
+    };
+    struct weir_segment *segment;     /* of bytes pulled; NULL once copied out */
+    uint32_t pulled_ms, given_out_ms; /* when, of the worker's time; only differences of some days count */
 
-    /* Of the run and, apart, of whoever answers its handle: both may be speaking at once. */
-    uint64_t delay_ms, later_delay_ms; /* asked for, if has_delay */
-    char *reason, *later_reason;       /* words, allocated; NULL none */
-    uint64_t pulled_ns, started_later_ns, first_failed_ns;
-    int64_t first_failed_wall_ms, last_failed_wall_ms;
+    /* From here on nothing is set but zeroed as it is pulled. Each in a byte of its own where others than the owner
+     * write or read. */
+    bool is_copied;
+    uint8_t outcome;                 /* enum weir_outcome of the last run; while out the worker's */
+    bool has_delay;                  /* likewise */
+    uint8_t later_outcome;           /* of whoever answers the handle: both may be speaking at once */
+    bool later_has_delay;            /* likewise */
+    uint8_t cause;                   /* enum weir_dlq_cause. Owner */
+    uint8_t crashes;                 /* runs that ended a process, up to 255: > 0 is a suspect, partition_suspect.c */
+    struct {                         /* owner */
+        uint8_t dlq_paid : 1;        /* its place in the dead letter budget is taken */
+        uint8_t dlq_in_flight : 1;   /* its dead letter has been produced, the report has not come */
+        uint8_t orphan : 1;          /* finished, but an abandoned handle's holder may still be reading it */
+        uint8_t later_answered : 1;  /* the answer's mail has come, the run's hand-back has not */
+        uint8_t unfinished_only : 1; /* content is gone, only the offset is tracked (drained, to be handed back) */
+        uint8_t stripped : 1;        /* its dead letter goes without value */
+        uint8_t condemned : 1;       /* a suspect that is not run again */
+    };
 
-    struct weir_mail mail;        /* to the partition: the answer to WEIR_LATER */
-    struct weir_delivery letter;  /* the dead letter */
-    struct weir_outputs *outputs; /* what the run emitted, NULL nothing: output.h */
+    struct weir_failure *failure;      /* NULL: it has not failed */
+    char *later_reason;                /* words, allocated; NULL none */
+    uint32_t delay_ms, later_delay_ms; /* asked for, if has_delay */
+    struct weir_mail mail;             /* to the partition: the answer to WEIR_LATER */
+    struct weir_outputs *outputs;      /* what the run emitted, NULL nothing: output.h */
 
     /* Last, because it outlives the message: who holds an old handle may look at it at any time. */
     _Atomic uint64_t later; /* generation << 2 | enum weir_later_state; see weir_later_finish() */
 };
+
+_Static_assert(sizeof(struct weir_message) <= 184, "each message in flight takes this much");
 
 enum weir_later_state { WEIR_LATER_IDLE = 0, WEIR_LATER_ARMED = 1, WEIR_LATER_FINISHED = 2, WEIR_LATER_ABANDONED = 3 };
 
@@ -99,10 +118,19 @@ static inline uint32_t weir_message_burnt(const struct weir_message *message)
 
 /* A message's content on the heap: one block, headers included. */
 struct weir_message_copy {
-    size_t size_bytes;
-    size_t header_count;
+    uint32_t size_bytes, header_count;
     struct weir_kafka_header headers[];
 };
+
+/* A time in the 32 bits that a message has for one, and how long ago it was: right for some weeks. */
+static inline uint32_t weir_ms_of(uint64_t now_ns)
+{
+    return (uint32_t)(now_ns / 1000000);
+}
+static inline uint32_t weir_ms_since(uint32_t ms, uint64_t now_ns)
+{
+    return weir_ms_of(now_ns) - ms;
+}
 
 /* Free messages of one owner. */
 struct weir_message_pool {
@@ -121,8 +149,25 @@ void weir_message_pool_deinit(struct weir_message_pool *pool);
 /** Move the content to the heap, so that the fetch response it lies in can be freed. Nobody may be running it.
  *  WEIR_NO_MEMORY: it stays where it is. */
 int weir_message_copy_out(struct weir_message *message);
-/** Free content (record or copy), reason and outputs. */
+/** Free content (record or copy), what is known of its failures, and outputs. */
 void weir_message_release_content(struct weir_message *message);
+/** Its copy; NULL while it lies in its fetch response. */
+static inline struct weir_message_copy *weir_message_copied(const struct weir_message *message)
+{
+    return message->is_copied ? message->copy : NULL;
+}
+/** Its record in the fetch response; NULL once copied out. */
+static inline void *weir_message_record(const struct weir_message *message)
+{
+    return message->is_copied ? NULL : message->native;
+}
+/** What is known of its failures: found, or made. NULL where memory is short. */
+struct weir_failure *weir_message_failure(struct weir_message *message);
+/** Why it failed; NULL: nobody said. */
+static inline const char *weir_message_reason(const struct weir_message *message)
+{
+    return message->failure ? message->failure->reason : NULL;
+}
 
 /** What is to become of a message whose handle was answered: what the answer says, or the run if it returned something
  *  else than WEIR_LATER. Reason and delay are then the message's. Owner, after the answer's mail. */

@@ -102,7 +102,7 @@ static struct weir_message *message_of(struct weir_delivery *delivery)
 {
     if (delivery->mail.kind == WEIR_MAIL_OUTPUT)
         return WEIR_CONTAINER(delivery, struct weir_emission, delivery)->message;
-    return WEIR_CONTAINER(delivery, struct weir_message, letter);
+    return WEIR_CONTAINER(delivery, struct weir_failure, letter)->message;
 }
 
 void weir_partition_report(struct weir_delivery *delivery, enum weir_kafka_error error)
@@ -175,7 +175,7 @@ static void take_mail(struct weir_partition *partition)
             weir_partition_take_answer(partition, WEIR_CONTAINER(mail, struct weir_message, mail));
             break;
         case WEIR_MAIL_LETTER:
-            weir_partition_take_letter(partition, WEIR_CONTAINER(mail, struct weir_message, letter.mail));
+            weir_partition_take_letter(partition, WEIR_CONTAINER(mail, struct weir_failure, letter.mail)->message);
             break;
         case WEIR_MAIL_OUTPUT:
             weir_partition_take_output(partition, WEIR_CONTAINER(mail, struct weir_emission, delivery.mail));
@@ -191,6 +191,13 @@ static void set_gauge(_Atomic uint64_t *gauge, uint64_t value)
     atomic_store_explicit(gauge, value, memory_order_relaxed);
 }
 
+static uint64_t pulled_ns(const struct weir_partition *partition, const struct weir_message *message)
+{
+    uint64_t now_ns = weir_worker_now_ns(partition->resident.home);
+    uint64_t age_ns = (uint64_t)weir_ms_since(message->pulled_ms, now_ns) * 1000000;
+    return age_ns < now_ns ? now_ns - age_ns : 1;
+}
+
 static void publish(struct weir_partition *partition)
 {
     const struct weir_tracker *tracker = &partition->tracker;
@@ -204,7 +211,7 @@ static void publish(struct weir_partition *partition)
     set_gauge(&partition->gauges.out, partition->out_count);
     set_gauge(&partition->gauges.running, partition->out_count + partition->later.count);
     set_gauge(&partition->gauges.dlq_pending, partition->dlq_pending);
-    set_gauge(&partition->gauges.oldest_pulled_ns, tracker->head ? tracker->head->pulled_ns : 0);
+    set_gauge(&partition->gauges.oldest_pulled_ns, tracker->head ? pulled_ns(partition, tracker->head) : 0);
     set_gauge(&partition->gauges.stragglers, partition->stragglers);
     atomic_store_explicit(&partition->gauges.next, tracker->next, memory_order_relaxed);
     atomic_store_explicit(&partition->gauges.floor, floor, memory_order_relaxed);

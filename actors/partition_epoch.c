@@ -124,7 +124,7 @@ static void purge_all(struct weir_partition *partition)
 
 static void begin(struct weir_partition *partition)
 {
-    WEIR_CHECK(partition->begin.epoch > partition->epoch);
+    WEIR_CHECK(partition->begin.epoch > partition->epoch && partition->begin.epoch <= UINT32_MAX);
     weir_partition_set_state(partition, WEIR_PARTITION_ACTIVE);
     partition->epoch = partition->begin.epoch;
     weir_tracker_init(&partition->tracker, partition->begin.position);
@@ -310,11 +310,10 @@ bool weir_partition_was_finished(struct weir_partition *partition, const struct 
         return false;
     }
     struct weir_message *before = partition->tracker.tail;
-    if (before && before->witness_offset < 0) {
-        before->witness_offset = record->offset;
-        before->witness_checksum =
-            weir_map_checksum(record->key, record->key_size, record->value, record->value_size, record->timestamp_ms);
-    }
+    if (weir_tracker_lacks_witness(before, record->offset))
+        weir_tracker_set_witness(
+            before, record->offset,
+            weir_map_checksum(record->key, record->key_size, record->value, record->value_size, record->timestamp_ms));
     return true;
 }
 
@@ -349,10 +348,10 @@ static size_t tell_restored(const struct weir_partition *partition, struct weir_
 static struct weir_map_witness find_witness(const struct weir_partition *partition)
 {
     const struct weir_message *message = partition->tracker.head;
-    while (message && message->witness_offset < 0) /* nothing is finished between it and the next */
+    while (message && message->witness_distance == 0) /* nothing is finished between it and the next */
         message = message->after;
     if (message)
-        return (struct weir_map_witness){message->witness_offset, message->witness_checksum};
+        return (struct weir_map_witness){weir_tracker_witness(message), message->witness_checksum};
     if (partition->map_active && partition->map.witness.offset >= partition->tracker.next)
         return partition->map.witness;
     return (struct weir_map_witness){-1, 0};

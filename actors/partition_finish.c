@@ -157,11 +157,12 @@ static void describe(const struct weir_partition *partition, const struct weir_m
                      struct weir_dlq_source *source)
 {
     const struct weir_consumer *consumer = partition->consumer;
+    const struct weir_message_copy *copy = weir_message_copied(message);
     *source = (struct weir_dlq_source){
         .kafka = consumer->kafka,
-        .native = message->native,
-        .headers = message->copy ? message->copy->headers : NULL,
-        .header_count = message->copy ? message->copy->header_count : 0,
+        .native = weir_message_record(message),
+        .headers = copy ? copy->headers : NULL,
+        .header_count = copy ? copy->header_count : 0,
         .topic = partition->topic->name,
         .group = consumer->group,
         .application = consumer->options->application,
@@ -175,9 +176,9 @@ static void describe(const struct weir_partition *partition, const struct weir_m
         .value_size = message->value_size,
         .attempts = weir_message_burnt(message) + message->crashes,
         .cause = (enum weir_dlq_cause)message->cause,
-        .reason = message->reason,
-        .first_failure_wall_ms = message->first_failed_wall_ms,
-        .last_failure_wall_ms = message->last_failed_wall_ms,
+        .reason = message->failure->reason,
+        .first_failure_wall_ms = message->failure->first_wall_ms,
+        .last_failure_wall_ms = message->failure->last_wall_ms,
     };
 }
 
@@ -214,7 +215,8 @@ static void bury(struct weir_partition *partition, struct weir_key *key)
     struct weir_message *message = key->first;
     if (!*options->dlq_topic) {
         warn(partition, "dead, but weir.dlq.topic is empty: its key is held", message->offset,
-             message->reason ? message->reason : weir_dlq_cause_name((enum weir_dlq_cause)message->cause));
+             weir_message_reason(message) ? weir_message_reason(message)
+                                          : weir_dlq_cause_name((enum weir_dlq_cause)message->cause));
         arm(partition, key, options->dlq_retry_ms);
         return;
     }
@@ -228,6 +230,10 @@ static void bury(struct weir_partition *partition, struct weir_key *key)
             return;
         }
     }
+    if (!weir_message_failure(message)) {
+        arm(partition, key, DLQ_QUEUE_FULL_MS); /* short of memory: no report could be taken */
+        return;
+    }
     struct weir_dlq_source source;
     struct weir_dlq_letter letter;
     describe(partition, message, &source);
@@ -237,8 +243,8 @@ static void bury(struct weir_partition *partition, struct weir_key *key)
     if (result == 0) {
         struct weir_kafka *kafka = partition->consumer->kafka;
         message->dlq_in_flight = true; /* before: the report may come at once, but as mail */
-        message->letter.mail.kind = WEIR_MAIL_LETTER;
-        result = kafka->ops->produce(kafka, &letter.produce, &message->letter, &error);
+        message->failure->letter.mail.kind = WEIR_MAIL_LETTER;
+        result = kafka->ops->produce(kafka, &letter.produce, &message->failure->letter, &error);
         message->dlq_in_flight = result == 0;
         weir_dlq_letter_deinit(&letter);
     }
@@ -267,7 +273,7 @@ void weir_partition_quarantine(struct weir_partition *partition, struct weir_key
 void weir_partition_take_letter(struct weir_partition *partition, struct weir_message *message)
 {
     struct weir_key *key = message->owner;
-    enum weir_kafka_error error = message->letter.error;
+    enum weir_kafka_error error = message->failure->letter.error;
     WEIR_CHECK(message->dlq_in_flight && partition->dlq_pending > 0 && key && key->first == message);
     message->dlq_in_flight = false;
     partition->dlq_pending--;
@@ -301,13 +307,29 @@ static void wait_ms(struct weir_partition *partition, struct weir_key *key, uint
     weir_partition_enforce_held(partition);
 }
 
+/* The deadline of retries stands still for this long. */
+static void stretch_deadline(struct weir_message *message, uint64_t delay_ms)
+{
+    if (message->failure && message->failure->first_ns != 0)
+        message->failure->first_ns += delay_ms * MS_NS;
+}
+
+static uint64_t failing_ms(const struct weir_partition *partition, const struct weir_message *message)
+{
+    uint64_t first_ns = message->failure ? message->failure->first_ns : 0;
+    return first_ns != 0 && now(partition) > first_ns ? (now(partition) - first_ns) / MS_NS : 0;
+}
+
 static void note_failure(struct weir_partition *partition, struct weir_message *message)
 {
-    message->last_failed_wall_ms = weir_worker_wall_ms(partition->resident.home);
-    if (message->first_failed_ns != 0)
+    struct weir_failure *failure = weir_message_failure(message);
+    if (!failure)
+        return; /* short of memory: as if this were not its first failure, and the deadline begins with the next */
+    failure->last_wall_ms = weir_worker_wall_ms(partition->resident.home);
+    if (failure->first_ns != 0)
         return;
-    message->first_failed_ns = now(partition);
-    message->first_failed_wall_ms = message->last_failed_wall_ms;
+    failure->first_ns = now(partition);
+    failure->first_wall_ms = failure->last_wall_ms;
 }
 
 /* An attempt that counts, also for the next owner: the map tells of it. */
@@ -324,7 +346,8 @@ static void retry(struct weir_partition *partition, struct weir_key *key)
     const struct weir_retry_policy *policy = &partition->consumer->retry;
     weir_partition_count(partition, retries, 1);
     burn_attempt(partition, message);
-    message->overloads = 0;
+    if (message->failure)
+        message->failure->overloads = 0;
     if (partition->consumer->options->delivery == WEIR_AT_MOST_ONCE) {
         die(partition, key, WEIR_DLQ_DEAD); /* one attempt: its offset has been committed */
         return;
@@ -333,10 +356,8 @@ static void retry(struct weir_partition *partition, struct weir_key *key)
                                            : weir_retry_delay_ms(policy, message->attempts,
                                                                  weir_worker_random(partition->resident.home));
     if (weir_budget_is_spent(&partition->topic->budget, now(partition)))
-        message->first_failed_ns += delay_ms * MS_NS; /* the deadline stands still: its letter could not be sent */
-    uint64_t failing_ms =
-        now(partition) > message->first_failed_ns ? (now(partition) - message->first_failed_ns) / MS_NS : 0;
-    if (weir_retry_is_spent(policy, message->attempts, failing_ms, delay_ms))
+        stretch_deadline(message, delay_ms); /* its letter could not be sent */
+    if (weir_retry_is_spent(policy, message->attempts, failing_ms(partition, message), delay_ms))
         die(partition, key,
             policy->attempts_max > 0 && message->attempts >= policy->attempts_max ? WEIR_DLQ_ATTEMPTS
                                                                                   : WEIR_DLQ_DEADLINE);
@@ -348,14 +369,16 @@ static void overloaded(struct weir_partition *partition, struct weir_key *key)
 {
     struct weir_message *message = key->first;
     weir_partition_count(partition, overloaded, 1);
-    if (message->overloads < UINT16_MAX)
-        message->overloads++;
+    struct weir_failure *failure = weir_message_failure(message);
+    uint16_t overloads = failure ? failure->overloads : 0; /* short of memory: each is the first */
+    overloads += overloads < UINT16_MAX;
+    if (failure)
+        failure->overloads = overloads;
     uint64_t delay_ms = message->has_delay ? message->delay_ms
-                                           : weir_retry_delay_ms(&partition->consumer->overloaded, message->overloads,
+                                           : weir_retry_delay_ms(&partition->consumer->overloaded, overloads,
                                                                  weir_worker_random(partition->resident.home));
     /* The downstream's fault, not the message's: the retry deadline stands still for as long as it waits. */
-    if (message->first_failed_ns != 0)
-        message->first_failed_ns += delay_ms * MS_NS;
+    stretch_deadline(message, delay_ms);
     wait_ms(partition, key, delay_ms);
 }
 
@@ -488,7 +511,7 @@ void weir_partition_take_output(struct weir_partition *partition, struct weir_em
 /* The first message of a READY key is out with a handle. From now on, as the list is in the order of this time. */
 static void await_answer(struct weir_partition *partition, struct weir_key *key)
 {
-    key->first->started_later_ns = now(partition);
+    key->first->given_out_ms = weir_ms_of(now(partition) + MS_NS - 1); /* never overdue too early */
     enter_list(partition, key, WEIR_KEY_LATER);
 }
 
@@ -671,7 +694,7 @@ static void check_later(struct weir_partition *partition)
     for (struct weir_key *key = partition->later.first, *next; key; key = next) {
         next = key->list_after;
         struct weir_message *message = key->first;
-        if (now(partition) - message->started_later_ns < limit_ms * MS_NS)
+        if (weir_ms_since(message->given_out_ms, now(partition)) < limit_ms)
             return; /* the list is in the order in which they were given out */
         bool abandon =
             weir_partition_abandons(partition) && !is_stale(partition, message) && message->outcome == WEIR_LATER;

@@ -105,23 +105,34 @@ void weir_partition_serve_parked(struct weir_partition *partition)
     }
 }
 
+/* A message of what was pulled. Field by field, as each store counts here: what stands between is written before it is
+ * read, by the tracker, the key's queue, or whoever gives a delay or an answer. */
+static struct weir_message *take_in(struct weir_partition *partition, const struct weir_record *record,
+                                    uint32_t attempts, uint64_t now_ns)
+{
+    struct weir_message *message = weir_message_pool_take(&partition->message_pool);
+    message->offset = record->offset;
+    message->epoch = (uint32_t)partition->epoch;
+    message->attempts = attempts;
+    message->partition = partition;
+    message->owner = NULL;
+    message->key = record->key;
+    message->value = record->value;
+    message->key_size = (uint32_t)record->key_size;
+    message->value_size = (uint32_t)record->value_size;
+    message->timestamp_ms = record->timestamp_ms;
+    message->native = record->native;
+    message->segment = NULL;
+    message->pulled_ms = weir_ms_of(now_ns);
+    memset(&message->is_copied, 0, offsetof(struct weir_message, delay_ms) - offsetof(struct weir_message, is_copied));
+    return message;
+}
+
 /* Take one record in: into the tracker and into its key's queue. Everything it needs has been reserved. */
 static void route(struct weir_partition *partition, const struct weir_record *record, uint32_t attempts,
                   uint64_t now_ns)
 {
-    struct weir_message *message = weir_message_pool_take(&partition->message_pool);
-    memset(message, 0, offsetof(struct weir_message, later)); /* whose generation outlives the message */
-    message->offset = record->offset;
-    message->attempts = attempts;
-    message->partition = partition;
-    message->epoch = partition->epoch;
-    message->key = record->key;
-    message->value = record->value;
-    message->key_size = record->key_size;
-    message->value_size = record->value_size;
-    message->timestamp_ms = record->timestamp_ms;
-    message->native = record->native;
-    message->pulled_ns = now_ns;
+    struct weir_message *message = take_in(partition, record, attempts, now_ns);
     if (message->offset <= partition->suspect_last)
         weir_partition_suspect(partition, message);
     weir_partition_charge(partition, message);

@@ -36,10 +36,13 @@ void weir_partition_suspect(struct weir_partition *partition, struct weir_messag
     if (!weir_journal_find(partition->consumer->journal, &name, &suspect))
         return;
     uint64_t attempts_max = partition->consumer->options->crash_attempts_max;
-    message->crashes = suspect.crashes;
+    message->crashes = (uint8_t)(suspect.crashes < UINT8_MAX ? suspect.crashes : UINT8_MAX);
     message->condemned = weir_suspect_is_condemned(&suspect, attempts_max);
-    message->first_failed_wall_ms = suspect.first_wall_ms;
-    message->last_failed_wall_ms = suspect.last_wall_ms;
+    struct weir_failure *failure = weir_message_failure(message);
+    if (failure) {
+        failure->first_wall_ms = suspect.first_wall_ms;
+        failure->last_wall_ms = suspect.last_wall_ms;
+    }
     char number[16];
     struct weir_log_field fields[2];
     weir_log(WEIR_LOG_WARN, weir_partition_fields(partition, number, fields), 2,

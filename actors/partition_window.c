@@ -65,7 +65,7 @@ static uint64_t copy_charge(const struct weir_message *message)
 static void charge_segment(struct weir_partition *partition, struct weir_message *message)
 {
     struct weir_segment *segment = open_segment(partition);
-    uint64_t bytes = with_slack(message->key_size + message->value_size) + WEIR_MESSAGE_OVERHEAD_BYTES;
+    uint64_t bytes = with_slack((uint64_t)message->key_size + message->value_size) + WEIR_MESSAGE_OVERHEAD_BYTES;
     segment->bytes += bytes;
     segment->live++;
     message->segment = segment;
@@ -111,7 +111,7 @@ static void discharge(struct weir_partition *partition, struct weir_message *mes
 
 void weir_partition_copy_out(struct weir_partition *partition, struct weir_message *message)
 {
-    if (message->copy || !message->native || weir_message_copy_out(message) != 0)
+    if (message->is_copied || !message->native || weir_message_copy_out(message) != 0)
         return;
     discharge(partition, message);
     charge_copy(partition, message);
@@ -119,7 +119,7 @@ void weir_partition_copy_out(struct weir_partition *partition, struct weir_messa
 
 void weir_partition_release(struct weir_partition *partition, struct weir_message *message)
 {
-    if (message->copy)
+    if (message->is_copied)
         partition->charged_bytes -= copy_charge(message);
     discharge(partition, message);
     weir_message_release_content(message);

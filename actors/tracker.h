@@ -42,7 +42,7 @@ static inline void weir_tracker_append(struct weir_tracker *tracker, struct weir
     WEIR_CHECK(message->offset >= tracker->next);
     message->before = tracker->tail;
     message->after = NULL;
-    message->witness_offset = -1;
+    message->witness_distance = 0;
     if (tracker->tail)
         tracker->tail->after = message;
     else
@@ -75,15 +75,31 @@ static inline void weir_tracker_unlink(struct weir_tracker *tracker, struct weir
     tracker->count--;
 }
 
+/* The witness of a node; -1: none. */
+static inline int64_t weir_tracker_witness(const struct weir_message *message)
+{
+    return message->witness_distance > 0 ? message->offset + message->witness_distance : -1;
+}
+
+/* What lies at `offset` is finished, and behind `before`: may it be its witness? Not over a hole of 2^32 offsets. */
+static inline bool weir_tracker_lacks_witness(const struct weir_message *before, int64_t offset)
+{
+    return before && before->witness_distance == 0 && offset - before->offset <= UINT32_MAX;
+}
+
+static inline void weir_tracker_set_witness(struct weir_message *before, int64_t offset, uint32_t checksum)
+{
+    before->witness_distance = (uint32_t)(offset - before->offset);
+    before->witness_checksum = checksum;
+}
+
 /* A message is finished while its content is still there: it may become a witness. */
 static inline void weir_tracker_finish(struct weir_tracker *tracker, struct weir_message *message)
 {
-    struct weir_message *before = message->before;
-    if (before && before->witness_offset < 0) {
-        before->witness_offset = message->offset;
-        before->witness_checksum = weir_map_checksum(message->key, message->key_size, message->value,
-                                                     message->value_size, message->timestamp_ms);
-    }
+    if (weir_tracker_lacks_witness(message->before, message->offset))
+        weir_tracker_set_witness(message->before, message->offset,
+                                 weir_map_checksum(message->key, message->key_size, message->value, message->value_size,
+                                                   message->timestamp_ms));
     weir_tracker_unlink(tracker, message);
 }
 

@@ -106,8 +106,8 @@ Test(bounds, what_is_given_out_keeps_no_fetch_response_alive)
     weir_world_run(world, 5 * SECOND);
     cr_assert_eq(out_count, 10);
     for (unsigned index = 0; index < out_count; index++) {
-        cr_assert_null(out[index].message->native);
-        cr_assert_not_null(out[index].message->copy);
+        cr_assert_null(weir_message_record(out[index].message));
+        cr_assert_not_null(weir_message_copied(out[index].message));
     }
     for (unsigned round = 0; round < 100 && !weir_world_is_finished(world); round++) {
         take_back(process, out_count);
@@ -122,7 +122,7 @@ static unsigned lying_in_responses;
 static enum weir_outcome block(struct weir_message *message, void *user)
 {
     uint64_t run = begin(message, user);
-    lying_in_responses += message->native != NULL;
+    lying_in_responses += weir_message_record(message) != NULL;
     return end(user, run, WEIR_ACK);
 }
 

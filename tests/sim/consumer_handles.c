@@ -235,7 +235,7 @@ static struct {
 static bool is_reported(const struct weir_message *message)
 {
     const struct weir_mail *mail = message->partition->resident.mailbox.stack;
-    while (mail && mail != &message->letter.mail)
+    while (mail && (!message->failure || mail != &message->failure->letter.mail))
         mail = mail->next;
     return mail != NULL;
 }

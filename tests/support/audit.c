@@ -58,8 +58,8 @@ static const char *check_tracker(const struct weir_partition *partition)
         HOLDS(message->before == before, "the tracker's links disagree");
         HOLDS(!before || before->offset < message->offset, "the tracker's offsets do not ascend");
         HOLDS(message->epoch == partition->epoch, "the tracker holds a message of another epoch");
-        HOLDS(message->witness_offset < 0 || (message->witness_offset > message->offset &&
-                                              (!message->after || message->witness_offset < message->after->offset)),
+        int64_t witness = weir_tracker_witness(message);
+        HOLDS(witness < 0 || (witness > message->offset && (!message->after || witness < message->after->offset)),
               "a witness does not lie between its message and the next");
         count++;
     }
