@@ -11,7 +11,7 @@
 #include <xxhash.h>
 
 #define TABLE_BUCKETS_MIN 64
-#define KEY_CHUNK         32
+#define KEY_CHUNK         63 /* with its link just 8 KiB, which allocators have a class for */
 
 /* ---- states ---- */
 
@@ -99,7 +99,7 @@ static bool same_bytes(const struct weir_message *message, const void *key, size
            (key_size == 0 || memcmp(message->key, key, key_size) == 0);
 }
 
-struct weir_key *weir_key_table_find(const struct weir_key_table *table, uint64_t hash, const void *key,
+struct weir_key *weir_key_table_find(const struct weir_key_table *table, uint32_t hash, const void *key,
                                      size_t key_size)
 {
     struct weir_key *found = table->buckets[hash & (table->bucket_count - 1)];
@@ -170,6 +170,7 @@ int weir_key_pool_reserve(struct weir_key_pool *pool, uint32_t count)
         chunk->next = pool->chunks;
         pool->chunks = chunk;
         for (size_t index = KEY_CHUNK; index-- > 0;) {
+            weir_timer_init(&chunk->keys[index].timer, weir_partition_key_timer);
             chunk->keys[index].table_next = pool->free;
             pool->free = &chunk->keys[index];
         }
@@ -184,9 +185,13 @@ struct weir_key *weir_key_pool_take(struct weir_key_pool *pool, struct weir_part
     WEIR_CHECK(key != NULL);
     pool->free = key->table_next;
     pool->free_count--;
-    *key = (struct weir_key){.actor = {.turn = weir_key_turn}, .partition = partition};
-    key->mail.kind = WEIR_MAIL_KEY;
-    weir_timer_init(&key->timer, weir_partition_key_timer);
+    /* Field by field: what has not been armed needs no zeroing, and the links are written before they are read. */
+    key->actor.turn = weir_key_turn;
+    key->partition = partition;
+    key->first = key->last = NULL;
+    key->count = 0;
+    key->state = WEIR_KEY_READY;
+    key->by_bytes = key->in_table = key->held = false;
     return key;
 }
 
@@ -295,5 +300,6 @@ void weir_key_turn(struct weir_actor *actor, struct weir_worker *worker)
         message = message->next;
     }
     key->run_done = done;
+    key->mail.kind = WEIR_MAIL_KEY;
     weir_resident_send(&partition->resident, &key->mail); /* W3: the last access */
 }

@@ -39,18 +39,24 @@ struct weir_key {
     struct weir_actor actor; /* run queue's */
     struct weir_partition *partition;
     struct weir_key *table_next;
-    uint64_t hash;
     struct weir_message *first, *last; /* in offset order; the key's bytes are those of `last` */
+    uint32_t hash;
     uint32_t count;
     uint16_t run_count, run_done; /* while OUT the worker's */
     uint8_t state;
     bool by_bytes; /* found through the table */
     bool in_table;
-    bool held;                                 /* its messages count as held */
-    struct weir_mail mail;                     /* the hand-back */
-    struct weir_timer timer;                   /* WAITING: next run; DYING, SENDING: next try */
-    struct weir_key *list_before, *list_after; /* the partition's list of its state */
+    bool held; /* its messages count as held */
+    union {
+        struct weir_mail mail; /* OUT: the hand-back */
+        struct {
+            struct weir_key *list_before, *list_after; /* in other states with a list of the partition's: its links */
+        };
+    };
+    struct weir_timer timer; /* WAITING: next run; DYING, SENDING: next try */
 };
+
+_Static_assert(sizeof(struct weir_key) <= 128, "each key that has work takes this much");
 
 /* Doubly linked list of keys by list_before / list_after. */
 struct weir_key_list {
@@ -69,11 +75,11 @@ struct weir_key_table {
 };
 int weir_key_table_init(struct weir_key_table *table);
 void weir_key_table_deinit(struct weir_key_table *table);
-struct weir_key *weir_key_table_find(const struct weir_key_table *table, uint64_t hash, const void *key,
+struct weir_key *weir_key_table_find(const struct weir_key_table *table, uint32_t hash, const void *key,
                                      size_t key_size);
 void weir_key_table_insert(struct weir_key_table *table, struct weir_key *key); /* grows when it can */
 void weir_key_table_remove(struct weir_key_table *table, struct weir_key *key);
-uint64_t weir_key_hash(const void *key, size_t key_size); /* NULL has a hash of its own */
+uint64_t weir_key_hash(const void *key, size_t key_size); /* NULL has a hash of its own; a table takes 32 bits */
 
 /* Free key actors of one partition. Chunks go back at deinit. */
 struct weir_key_pool {

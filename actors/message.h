@@ -30,7 +30,7 @@ struct weir_segment;
 
 #define WEIR_MESSAGE_OVERHEAD_BYTES 512 /* what a message costs beside its content: this struct, librdkafka's op */
 #define WEIR_MESSAGE_REASON_BYTES   255
-#define WEIR_MESSAGE_CHUNK          32
+#define WEIR_MESSAGE_CHUNK          44 /* just 8 KiB, which allocators have a class for */
 
 /* What the producer is given with a dead letter or an output, and what comes back of it. The kind of its mail says in
  * which of them it lies; the owner writes it before it is given away. */

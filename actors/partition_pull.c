@@ -47,7 +47,7 @@ static struct weir_key *find_key(struct weir_partition *partition, const struct 
             partition->lane = new_key(partition);
         return partition->lane;
     }
-    uint64_t hash = weir_key_hash(message->key, message->key_size);
+    uint32_t hash = (uint32_t)weir_key_hash(message->key, message->key_size);
     struct weir_key *key = weir_key_table_find(&partition->keys, hash, message->key, message->key_size);
     if (key)
         return key;

@@ -139,7 +139,7 @@ static uint64_t timers_fired; /* so that the callback is not empty; rows of two 
 
 static void on_timer(struct weir_timer *timer)
 {
-    (void)__atomic_fetch_add(&timers_fired, timer->sequence == UINT64_MAX, __ATOMIC_RELAXED);
+    (void)__atomic_fetch_add(&timers_fired, timer->due_ns == UINT64_MAX, __ATOMIC_RELAXED);
 }
 
 static void *create_timers(void)

@@ -17,9 +17,9 @@ typedef void weir_timer_callback(struct weir_timer *timer);
 struct weir_timer {
     struct weir_timer *child, *sibling, *previous; /* heap's; previous is NULL iff root or not armed */
     uint64_t due_ns;
-    uint64_t sequence;             /* breaks ties: first armed, first fired */
+    uint64_t armed : 1;
+    uint64_t sequence : 63;        /* breaks ties: first armed, first fired */
     weir_timer_callback *callback; /* called by weir_timers_expire, the timer already disarmed */
-    bool armed;
 };
 
 struct weir_timers {

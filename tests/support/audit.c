@@ -148,7 +148,7 @@ static const char *check_bucket(const struct weir_key_table *table, uint32_t ind
     for (const struct weir_key *key = table->buckets[index]; key; key = key->table_next) {
         HOLDS(key->in_table && key->by_bytes && key->count > 0, "the table has a key that is empty or not of it");
         const struct weir_message *last = key->last;
-        HOLDS(key->hash == weir_key_hash(last->key, last->key_size), "the table has a key under other bytes");
+        HOLDS(key->hash == (uint32_t)weir_key_hash(last->key, last->key_size), "the table has a key under other bytes");
         HOLDS((key->hash & (table->bucket_count - 1)) == index, "the table has a key in another bucket");
         HOLDS(weir_key_table_find(table, key->hash, last->key, last->key_size) == key, "two keys have the same bytes");
         ++*count;
