@@ -3,6 +3,7 @@
  */
 #include "bench/common.h"
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -52,6 +53,17 @@ uint64_t weir_bench_resident_bytes(void)
     if (file)
         fclose(file);
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* jemalloc's, and glibc's: whichever the program is linked with. */
+extern int mallctl(const char *name, void *old, size_t *old_size, void *fresh, size_t fresh_size) __attribute__((weak));
+
+void weir_bench_purge_free_pages(void)
+{
+    if (mallctl)
+        mallctl("arena.4096.purge", NULL, NULL, NULL, 0); /* MALLCTL_ARENAS_ALL */
+    else
+        malloc_trim(0);
 }
 
 static int compare_doubles(const void *a, const void *b)

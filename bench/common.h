@@ -18,7 +18,9 @@ uint64_t weir_bench_now_ns(void);
 void weir_bench_sleep_until_ns(uint64_t due_ns);
 uint64_t weir_bench_cpu_ns(void); /* of this process, all threads */
 uint64_t weir_bench_mix(uint64_t seed, uint64_t number);
-uint64_t weir_bench_resident_bytes(void);                     /* VmRSS, from statm; 0 where it cannot be read */
+uint64_t weir_bench_resident_bytes(void); /* VmRSS, from statm; 0 where it cannot be read */
+/** Have the allocator give back the pages that are free: they are what came before, and it keeps them for seconds. */
+void weir_bench_purge_free_pages(void);
 double weir_bench_median(const double *values, size_t count); /* 0 for none */
 
 /** Say what went wrong and exit with status 1: a bench has nobody to hand an error to. */

@@ -43,6 +43,7 @@ static void hold(const rd_kafka_message_t *message, void *user)
     if (++arm->held < arm->job->in_flight)
         return;
     weir_bench_sleep_until_ns(weir_bench_now_ns() + SETTLE_NS);
+    weir_bench_purge_free_pages();
     weir_bench_job_say(arm->job, arm->held, 1, rd_kafka_version_str(), "messages kept,");
     weir_bench_job_say_number("resident_bytes", (double)weir_bench_resident_bytes());
     weir_bench_job_say_end();
