@@ -15,6 +15,7 @@
 #include "runtime/system.h"
 #include <pthread.h>
 #include <weir/consumer.h>
+#include <weir/key_state.h>
 
 /* What a worker is running: for the watchdog and for the report of a broken invariant. Written by the worker. */
 struct weir_running {
@@ -51,7 +52,8 @@ struct weir_consumer {
         void *user;
     } observer;
     bool handles_signals;
-    struct weir_journal *journal; /* NULL: none */
+    struct weir_key_state_class key_state; /* constant after start; create NULL: keys have no state */
+    struct weir_journal *journal;          /* NULL: none */
 
     /* shared, atomic */
     _Atomic(struct weir_partition *) partitions; /* append only; control pushes, anybody walks */

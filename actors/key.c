@@ -15,19 +15,22 @@
 
 /* ---- states ---- */
 
-static const char *const state_names[WEIR_KEY_STATES] = {"ready", "out",   "parked", "waiting",
-                                                         "later", "dying", "sending"};
+static const char *const state_names[WEIR_KEY_STATES] = {"ready", "out",     "parked", "waiting", "later",
+                                                         "dying", "sending", "idle",   "leaving", "ending"};
 
 #define BIT(state) (1u << (state))
-static const uint8_t legal_moves[WEIR_KEY_STATES] = {
+static const uint16_t legal_moves[WEIR_KEY_STATES] = {
     [WEIR_KEY_READY] = BIT(WEIR_KEY_OUT) | BIT(WEIR_KEY_PARKED) | BIT(WEIR_KEY_WAITING) | BIT(WEIR_KEY_LATER) |
-                       BIT(WEIR_KEY_DYING) | BIT(WEIR_KEY_SENDING),
+                       BIT(WEIR_KEY_DYING) | BIT(WEIR_KEY_SENDING) | BIT(WEIR_KEY_IDLE) | BIT(WEIR_KEY_LEAVING),
     [WEIR_KEY_OUT] = BIT(WEIR_KEY_READY),
     [WEIR_KEY_PARKED] = BIT(WEIR_KEY_READY),
     [WEIR_KEY_WAITING] = BIT(WEIR_KEY_READY) | BIT(WEIR_KEY_DYING),
     [WEIR_KEY_LATER] = BIT(WEIR_KEY_READY),
     [WEIR_KEY_DYING] = BIT(WEIR_KEY_READY),
     [WEIR_KEY_SENDING] = BIT(WEIR_KEY_READY),
+    [WEIR_KEY_IDLE] = BIT(WEIR_KEY_READY) | BIT(WEIR_KEY_LEAVING),
+    [WEIR_KEY_LEAVING] = BIT(WEIR_KEY_ENDING),
+    [WEIR_KEY_ENDING] = BIT(WEIR_KEY_READY),
 };
 
 const char *weir_key_state_name(enum weir_key_state state)
@@ -93,17 +96,19 @@ void weir_key_table_deinit(struct weir_key_table *table)
 }
 
 /* Null and empty differ: both sizes are 0, only one has bytes. */
-static bool same_bytes(const struct weir_message *message, const void *key, size_t key_size)
+static bool same_bytes(const struct weir_key *found, const void *key, size_t key_size)
 {
-    return message->key_size == key_size && (message->key == NULL) == (key == NULL) &&
-           (key_size == 0 || memcmp(message->key, key, key_size) == 0);
+    const struct weir_message *message = found->last;
+    size_t size = message ? message->key_size : found->data->key_size;
+    const void *bytes = message ? message->key : found->data->key_bytes;
+    return size == key_size && (bytes == NULL) == (key == NULL) && (key_size == 0 || memcmp(bytes, key, key_size) == 0);
 }
 
 struct weir_key *weir_key_table_find(const struct weir_key_table *table, uint32_t hash, const void *key,
                                      size_t key_size)
 {
     struct weir_key *found = table->buckets[hash & (table->bucket_count - 1)];
-    while (found && !(found->hash == hash && same_bytes(found->last, key, key_size)))
+    while (found && !(found->hash == hash && same_bytes(found, key, key_size)))
         found = found->table_next;
     return found;
 }
@@ -189,6 +194,7 @@ struct weir_key *weir_key_pool_take(struct weir_key_pool *pool, struct weir_part
     key->actor.turn = weir_key_turn;
     key->partition = partition;
     key->first = key->last = NULL;
+    key->data = NULL;
     key->count = 0;
     key->state = WEIR_KEY_READY;
     key->by_bytes = key->in_table = key->held = false;

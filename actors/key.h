@@ -1,5 +1,6 @@
 /*
- * Key actors: one a key that has work. Made on demand, freed at once when idle.
+ * Key actors: one a key that has work. Made on demand, freed at once when idle, unless they have data to keep
+ * (key_data.h).
  *
  * A key actor is a roaming actor of its partition. Its queue belongs to the partition actor; it goes out with a private
  * run, the first `run_count` messages of the queue, and comes back as one mail. Later arrivals are appended behind the
@@ -13,6 +14,7 @@
  *   LATER    its first message was given out by WEIR_LATER
  *   DYING    its first message is on its way to the dead letter queue, or waits to be sent there
  *   SENDING  its first message was acked or skipped, and its outputs are on their way, or wait to be sent again
+ *   IDLE, LEAVING, ENDING   it has data and no work, or data that must end first: see partition_data.c
  *
  * A key whose first message is of an older epoch is a straggler: it keeps its state, and starts nothing until it is
  * back.
@@ -20,6 +22,7 @@
 #ifndef WEIR_ACTORS_KEY_H
 #define WEIR_ACTORS_KEY_H
 
+#include "actors/key_data.h"
 #include "actors/message.h"
 #include "runtime/timers.h"
 #include "runtime/worker.h"
@@ -32,6 +35,9 @@ enum weir_key_state {
     WEIR_KEY_LATER,
     WEIR_KEY_DYING,
     WEIR_KEY_SENDING,
+    WEIR_KEY_IDLE,
+    WEIR_KEY_LEAVING,
+    WEIR_KEY_ENDING,
     WEIR_KEY_STATES
 };
 
@@ -39,14 +45,15 @@ struct weir_key {
     struct weir_actor actor; /* run queue's */
     struct weir_partition *partition;
     struct weir_key *table_next;
-    struct weir_message *first, *last; /* in offset order; the key's bytes are those of `last` */
+    struct weir_message *first, *last; /* in offset order; the key's bytes are those of `last`, or of `data` */
     uint32_t hash;
     uint32_t count;
     uint16_t run_count, run_done; /* while OUT the worker's */
     uint8_t state;
     bool by_bytes; /* found through the table */
     bool in_table;
-    bool held; /* its messages count as held */
+    bool held;                  /* its messages count as held */
+    struct weir_key_data *data; /* NULL: none. Whoever has the key */
     union {
         struct weir_mail mail; /* OUT: the hand-back */
         struct {
@@ -56,7 +63,7 @@ struct weir_key {
     struct weir_timer timer; /* WAITING: next run; DYING, SENDING: next try */
 };
 
-_Static_assert(sizeof(struct weir_key) <= 128, "each key that has work takes this much");
+_Static_assert(sizeof(struct weir_key) <= 136, "each key that has work takes this much");
 
 /* Doubly linked list of keys by list_before / list_after. */
 struct weir_key_list {
@@ -66,8 +73,9 @@ struct weir_key_list {
 void weir_key_list_append(struct weir_key_list *list, struct weir_key *key);
 void weir_key_list_remove(struct weir_key_list *list, struct weir_key *key);
 
-/* The keys of a partition by their bytes: chained hash, never by hash alone. A key without messages has no bytes: it is
- * freed, and leaves the table, before anything is looked up again. */
+/* The keys of a partition by their bytes: chained hash, never by hash alone. The bytes of a key are those of
+ * its last message; without messages those of its data, and without data it is freed, and leaves the table, before
+ * anything is looked up again. */
 struct weir_key_table {
     struct weir_key **buckets;
     uint32_t bucket_count; /* a power of two */

@@ -24,6 +24,7 @@
 #include <weir/message.h>
 
 struct weir_key;
+struct weir_key_data;
 struct weir_outputs;
 struct weir_partition;
 struct weir_segment;
@@ -65,6 +66,7 @@ struct weir_message {
     struct weir_message *next; /* in the key's queue */
     struct weir_key *owner;    /* the key actor in whose queue it is; NULL: in none */
     struct weir_partition *partition;
+    struct weir_key_data *data; /* of its key, once a run has asked for it; see key_data.h. NULL: not yet */
 
     /* content: constant while anybody but the owner may see it */
     const void *key, *value;
@@ -106,7 +108,7 @@ struct weir_message {
     _Atomic uint64_t later; /* generation << 2 | enum weir_later_state; see weir_later_finish() */
 };
 
-_Static_assert(sizeof(struct weir_message) <= 184, "each message in flight takes this much");
+_Static_assert(sizeof(struct weir_message) <= 192, "each message in flight takes this much");
 
 enum weir_later_state { WEIR_LATER_IDLE = 0, WEIR_LATER_ARMED = 1, WEIR_LATER_FINISHED = 2, WEIR_LATER_ABANDONED = 3 };
 

@@ -2,9 +2,9 @@
  * The partition actor: its turn, what other threads ask of it, its life. See partition.h for its parts.
  *
  * A turn, in this order: take the order; take the mail (what runs have finished returns credit); start what was parked;
- * pull within the credit; serve suspects; tell the commit what was finished, and only then see whether an order is
- * fulfilled, since control asks for the last commit of an epoch when it is; answer a request for a snapshot; publish
- * the gauges.
+ * end data of keys; pull within the credit; serve suspects; tell the commit what was finished, and only then see
+ * whether an order is fulfilled, since control asks for the last commit of an epoch when it is; answer a request for a
+ * snapshot; publish the gauges.
  */
 #include "actors/partition.h"
 #include "actors/consumer.h"
@@ -180,6 +180,9 @@ static void take_mail(struct weir_partition *partition)
         case WEIR_MAIL_OUTPUT:
             weir_partition_take_output(partition, WEIR_CONTAINER(mail, struct weir_emission, delivery.mail));
             break;
+        case WEIR_MAIL_DATA:
+            weir_partition_take_data(partition, WEIR_CONTAINER(mail, struct weir_key_data, mail));
+            break;
         default:
             WEIR_CHECK(!"a mail of an unknown kind");
         }
@@ -207,8 +210,10 @@ static void publish(struct weir_partition *partition)
     set_gauge(&partition->gauges.in_flight_bytes, weir_partition_bytes(partition));
     set_gauge(&partition->gauges.held, partition->held);
     set_gauge(&partition->gauges.gap, (uint64_t)(tracker->next - floor) - tracker->count);
-    set_gauge(&partition->gauges.key_actors, partition->key_count);
-    set_gauge(&partition->gauges.out, partition->out_count);
+    set_gauge(&partition->gauges.key_actors, partition->key_count - partition->idle.count);
+    set_gauge(&partition->gauges.key_states, partition->datas.count);
+    set_gauge(&partition->gauges.key_state_bytes, partition->datas.bytes);
+    set_gauge(&partition->gauges.out, weir_partition_out(partition));
     set_gauge(&partition->gauges.running, partition->out_count + partition->later.count);
     set_gauge(&partition->gauges.dlq_pending, partition->dlq_pending);
     set_gauge(&partition->gauges.oldest_pulled_ns, tracker->head ? pulled_ns(partition, tracker->head) : 0);
@@ -216,6 +221,11 @@ static void publish(struct weir_partition *partition)
     atomic_store_explicit(&partition->gauges.next, tracker->next, memory_order_relaxed);
     atomic_store_explicit(&partition->gauges.floor, floor, memory_order_relaxed);
     atomic_store_explicit(&partition->gauges.pause, partition->pause, memory_order_relaxed);
+}
+
+uint64_t weir_partition_out(const struct weir_partition *partition)
+{
+    return partition->out_count + partition->leaving.count + weir_partition_ends_data(partition);
 }
 
 /* Tell the budget and the commit what was finished in this turn. */
@@ -248,6 +258,8 @@ static void turn(struct weir_actor *actor, struct weir_worker *worker)
     take_mail(partition);
     if (partition->parked.count > 0)
         weir_partition_serve_parked(partition);
+    if (partition->leaving.count > 0)
+        weir_partition_serve_leaving(partition);
     if (partition->state == WEIR_PARTITION_ACTIVE && weir_partition_pull(partition))
         weir_resident_notify(&partition->resident);
     if (partition->consumer->journal)
@@ -267,6 +279,7 @@ static void sweep(struct weir_timer *timer)
     weir_timers_arm(weir_worker_timers(partition->resident.home), timer,
                     weir_worker_now_ns(partition->resident.home) + WEIR_PARTITION_SWEEP_NS);
     weir_partition_sweep_finish(partition);
+    weir_partition_sweep_data(partition);
     weir_partition_set_pause(partition, WEIR_PAUSE_MEMORY, false); /* the next pull tries again */
     weir_resident_notify(&partition->resident);
 }
@@ -310,6 +323,7 @@ bool weir_partition_destroy(struct weir_partition *partition)
     weir_partition_take_order(partition); /* as no worker runs any more, this thread is the owner */
     take_mail(partition);
     weir_timers_cancel(weir_worker_timers(partition->resident.home), &partition->sweep);
+    weir_partition_end_data_here(partition);
     if (partition->stragglers > 0 || partition->orphans > 0)
         return false;
     weir_later_quiesce(); /* whoever has sent the last answer may still be about to wake this actor */

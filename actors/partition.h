@@ -7,6 +7,7 @@
  *   partition_window.c    the window: credit in messages and bytes
  *   partition_finish.c    what becomes of a run: finished, retried, held, dead
  *   partition_suspect.c   messages that a process before this one did not survive
+ *   partition_data.c      keys kept for the user's state, and the end of that
  *   partition_epoch.c     begin, drain and end of an epoch; the map on the way in and on the way out
  *
  * Invariants
@@ -42,7 +43,7 @@ struct weir_consumer;
 struct weir_emission;
 
 /* LETTER and OUTPUT: the delivery of one. */
-enum weir_partition_mail { WEIR_MAIL_KEY = 1, WEIR_MAIL_ANSWER, WEIR_MAIL_LETTER, WEIR_MAIL_OUTPUT };
+enum weir_partition_mail { WEIR_MAIL_KEY = 1, WEIR_MAIL_ANSWER, WEIR_MAIL_LETTER, WEIR_MAIL_OUTPUT, WEIR_MAIL_DATA };
 
 enum weir_order {
     WEIR_ORDER_NONE = 0,
@@ -175,6 +176,8 @@ struct weir_partition {
     struct weir_message_pool message_pool;
     struct weir_segment *segment, *segments_free;
     struct weir_key_list parked, later, dying, sending, waiting[WEIR_ATTEMPT_BUCKETS];
+    struct weir_key_list idle, leaving, ending; /* see partition_data.c */
+    struct weir_key_datas datas;
     uint64_t key_count, out_count, held, orphans, stragglers, dlq_pending, outputs_pending;
     uint64_t held_writing; /* of `held`: those of DYING and SENDING keys, which wait for a broker */
     uint64_t charged_bytes, message_bytes_mean;
@@ -194,7 +197,7 @@ struct weir_partition {
     /* read by anybody, relaxed; written by the owner at the end of a turn */
     struct {
         _Atomic uint64_t epoch, in_flight, in_flight_bytes, held, gap, key_actors, out, running, dlq_pending,
-            oldest_pulled_ns, stragglers;
+            oldest_pulled_ns, stragglers, key_states, key_state_bytes;
         _Atomic int64_t next, floor;
         _Atomic uint32_t pause;
     } gauges;
@@ -240,6 +243,8 @@ static inline void weir_partition_count_at(struct weir_partition *partition, siz
 }
 
 void weir_partition_set_state(struct weir_partition *partition, enum weir_partition_state state);
+/** Runs that are out, of handlers and destructors, and destructors that are due: what a close waits for. */
+uint64_t weir_partition_out(const struct weir_partition *partition);
 bool weir_partition_log_is_due(struct weir_partition *partition); /* at most once a second a partition */
 const struct weir_log_field *weir_partition_fields(const struct weir_partition *partition, char number[16],
                                                    struct weir_log_field fields[2]);
@@ -292,6 +297,20 @@ void weir_partition_suspect_is_finished(struct weir_partition *partition, const 
 void weir_partition_suspect_is_back(struct weir_partition *partition, const struct weir_key *key); /* from its run */
 void weir_partition_serve_suspects(struct weir_partition *partition);
 void weir_partition_tell_quiet(struct weir_partition *partition);
+
+/* partition_data.c; nothing of it is called where no key has data, but where it says so */
+/** A READY key with data: true if it is not to run its next message now (it has none, or its data must end first). */
+bool weir_partition_settle_data(struct weir_partition *partition, struct weir_key *key);
+void weir_partition_rouse(struct weir_partition *partition, struct weir_key *key); /* IDLE, and has a message: READY */
+void weir_partition_sweep_data(struct weir_partition *partition);                  /* any */
+void weir_partition_serve_leaving(struct weir_partition *partition);
+void weir_partition_end_data(struct weir_partition *partition); /* any; the epoch has ended */
+void weir_partition_take_data(struct weir_partition *partition, struct weir_key_data *data); /* its end is over */
+bool weir_partition_ends_data(const struct weir_partition *partition);                   /* any: is a destructor out? */
+void weir_partition_detach_data(struct weir_partition *partition, struct weir_key *key); /* it is abandoned with it */
+void weir_partition_let_data_go(struct weir_partition *partition,
+                                struct weir_message *message);       /* which has been asked */
+void weir_partition_end_data_here(struct weir_partition *partition); /* any; no worker runs any more */
 
 /* partition_epoch.c */
 void weir_partition_purge(struct weir_partition *partition, struct weir_key *key);

@@ -82,7 +82,7 @@ void weir_partition_purge(struct weir_partition *partition, struct weir_key *key
     bool held = key->held;
     if (held)
         weir_partition_unhold(partition, key);
-    if (keep == 0 && key->state != WEIR_KEY_READY) {
+    if (keep == 0 && key->state != WEIR_KEY_READY && key->state != WEIR_KEY_LEAVING && key->state != WEIR_KEY_ENDING) {
         weir_timers_cancel(weir_worker_timers(partition->resident.home), &key->timer);
         weir_partition_leave_list(partition, key);
         weir_key_move(key, WEIR_KEY_READY);
@@ -97,9 +97,10 @@ void weir_partition_purge(struct weir_partition *partition, struct weir_key *key
 
 /* ---- keys that wait for a worker ---- */
 
-static bool is_key_of(const struct weir_actor *actor, const void *partition)
+/* Called under the lock of a pool, where nobody comes in between: tests/support/preempt.h. */
+__attribute__((no_instrument_function)) static bool is_key_of(const struct weir_actor *actor, const void *partition)
 {
-    return WEIR_CONTAINER(actor, const struct weir_key, actor)->partition == partition;
+    return actor->turn == weir_key_turn && WEIR_CONTAINER(actor, const struct weir_key, actor)->partition == partition;
 }
 
 /* None of them has been begun, and none can be any more: the epoch is closed to them. */
@@ -189,6 +190,7 @@ static void end(struct weir_partition *partition)
         else
             weir_partition_free_message(partition, message);
     }
+    weir_partition_end_data(partition);
     if (atomic_load_explicit(&partition->consumer->stop_requests, memory_order_relaxed) > 0)
         partition->handed_back_closing = unfinished;
     partition->stragglers += stragglers;
@@ -266,7 +268,7 @@ void weir_partition_check_order(struct weir_partition *partition)
     if (partition->state == WEIR_PARTITION_DRAINING && !nothing_runs(partition))
         return;
     /* Before the release: who sees the end of an epoch done must not see fewer runs out than there are. */
-    atomic_store_explicit(&partition->gauges.out, partition->out_count, memory_order_relaxed);
+    atomic_store_explicit(&partition->gauges.out, weir_partition_out(partition), memory_order_relaxed);
     atomic_store_explicit(&partition->order_done, sequence, memory_order_release);
     weir_resident_notify(&partition->consumer->control.resident);
 }

@@ -701,6 +701,8 @@ static void check_later(struct weir_partition *partition)
         if (abandon && weir_message_abandon(message)) {
             weir_partition_leave_list(partition, key);
             weir_key_move(key, WEIR_KEY_READY);
+            if (message->data)
+                weir_partition_detach_data(partition, key);
             note_failure(partition, message); /* the burnt attempt is told by the cause: the holder may be reading */
             partition->changed = true;
             die(partition, key, WEIR_DLQ_ABANDONED);

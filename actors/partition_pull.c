@@ -59,7 +59,9 @@ static struct weir_key *find_key(struct weir_partition *partition, const struct 
 
 void weir_partition_schedule(struct weir_partition *partition, struct weir_key *key)
 {
-    if (key->state != WEIR_KEY_READY)
+    if (key->state == WEIR_KEY_IDLE && key->count > 0)
+        weir_partition_rouse(partition, key);
+    if (key->state != WEIR_KEY_READY || (key->data && weir_partition_settle_data(partition, key)))
         return;
     if (key->count == 0) {
         free_key(partition, key);

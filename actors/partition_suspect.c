@@ -164,7 +164,8 @@ void weir_partition_tell_quiet(struct weir_partition *partition)
     if (round == 0 || round == atomic_load_explicit(&partition->suspects.quiet, memory_order_relaxed))
         return;
     /* What was given out by WEIR_LATER is being worked on, whoever does that; so is what was abandoned. */
-    if (partition->out_count > 0 || partition->later.count > 0 || any_abandoned(partition))
+    if (partition->out_count > 0 || partition->later.count > 0 || any_abandoned(partition) ||
+        weir_partition_ends_data(partition))
         return;
     /* Pairs with control's acquire: the slots of what ran here are clear. */
     atomic_store_explicit(&partition->suspects.quiet, round, memory_order_release);

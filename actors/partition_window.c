@@ -123,6 +123,8 @@ void weir_partition_release(struct weir_partition *partition, struct weir_messag
         partition->charged_bytes -= copy_charge(message);
     discharge(partition, message);
     weir_message_release_content(message);
+    if (message->data)
+        weir_partition_let_data_go(partition, message);
 }
 
 void weir_partition_free_message(struct weir_partition *partition, struct weir_message *message)

@@ -54,6 +54,8 @@ static void read_partition(const struct weir_partition *partition, uint64_t now_
         .held = load(&partition->gauges.held),
         .gap = load(&partition->gauges.gap),
         .key_actors = load(&partition->gauges.key_actors),
+        .key_states = load(&partition->gauges.key_states),
+        .key_state_bytes = load(&partition->gauges.key_state_bytes),
         .running = load(&partition->gauges.running),
         .dlq_pending = load(&partition->gauges.dlq_pending),
         .oldest_ms = oldest_ns > 0 && now_ns > oldest_ns ? (now_ns - oldest_ns) / 1000000 : 0,
@@ -92,6 +94,8 @@ void weir_consumer_stats(const struct weir_consumer *consumer, struct weir_stats
         sum.in_flight_bytes += one.in_flight_bytes;
         sum.held += one.held;
         sum.key_actors += one.key_actors;
+        sum.key_states += one.key_states;
+        sum.key_state_bytes += one.key_state_bytes;
         sum.running += one.running;
         sum.dlq_pending += one.dlq_pending;
     }

@@ -123,7 +123,7 @@ long example_number(const char *option, const char *text, long least, long great
     exit(2);
 }
 
-int example_run(const struct weir_config *config, weir_handler *handler, void *user)
+int example_run_prepared(const struct weir_config *config, weir_handler *handler, void *user, example_prepare *prepare)
 {
     struct weir_error error;
     struct weir_consumer *consumer = weir_consumer_create(config, handler, user, &error);
@@ -132,9 +132,16 @@ int example_run(const struct weir_config *config, weir_handler *handler, void *u
         return 1;
     }
     weir_consumer_stop_on_signals(consumer);
-    int result = weir_consumer_run(consumer, &error);
+    int result = prepare ? prepare(consumer, user, &error) : 0;
+    if (result == 0)
+        result = weir_consumer_run(consumer, &error);
     if (result != 0)
         fprintf(stderr, "%s: %s\n", weir_code_name(result), error.text);
     weir_consumer_destroy(consumer);
     return result == 0 ? 0 : 1;
+}
+
+int example_run(const struct weir_config *config, weir_handler *handler, void *user)
+{
+    return example_run_prepared(config, handler, user, NULL);
 }

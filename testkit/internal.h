@@ -130,6 +130,7 @@ struct weir_testkit {
     struct weir_config *config;
     weir_handler *handler;
     void *user;
+    weir_testkit_prepare *prepare; /* NULL: nothing */
     uint64_t seed;
     bool trace;
     struct weir_simulation *simulation;

@@ -202,6 +202,11 @@ bool weir_kit_process_start(struct weir_testkit *kit, struct weir_error *error)
         free(process);
         return false;
     }
+    if (kit->prepare && kit->prepare(process->consumer, kit->user, error) != 0) {
+        weir_consumer_destroy(process->consumer);
+        free(process);
+        return false;
+    }
     process->next = kit->processes;
     kit->processes = kit->process = process;
     weir_kit_trace(kit, "consumer %u starts", process->number);
@@ -336,6 +341,13 @@ void weir_testkit_destroy(struct weir_testkit *kit)
 struct weir_testkit *weir_testkit_create(const struct weir_config *config, weir_handler *handler, void *user,
                                          uint64_t seed, struct weir_error *error)
 {
+    return weir_testkit_create_prepared(config, handler, user, NULL, seed, error);
+}
+
+struct weir_testkit *weir_testkit_create_prepared(const struct weir_config *config, weir_handler *handler, void *user,
+                                                  weir_testkit_prepare *prepare, uint64_t seed,
+                                                  struct weir_error *error)
+{
     if (!handler) {
         weir_error_set(error, WEIR_INVALID, "weir_testkit_create: the handler is NULL");
         return NULL;
@@ -345,6 +357,7 @@ struct weir_testkit *weir_testkit_create(const struct weir_config *config, weir_
     WEIR_CHECK(kit->config != NULL);
     kit->handler = handler;
     kit->user = user;
+    kit->prepare = prepare;
     kit->seed = seed;
     const char *trace = getenv("WEIR_TESTKIT_TRACE");
     kit->trace = weir_kit_traces || (trace && *trace && strcmp(trace, "0") != 0);

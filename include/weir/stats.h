@@ -49,6 +49,9 @@ struct weir_counters {
     uint64_t output_failures;     /* outputs refused by the broker or by librdkafka */
     uint64_t outputs_dropped;     /* emitted by runs that failed, and never sent */
     uint64_t outputs_lost;        /* at-most-once: refused, and not sent again as they may be in the log */
+    uint64_t key_states_created;  /* states of keys, see key_state.h */
+    uint64_t key_states_destroyed;
+    uint64_t key_states_evicted; /* of them, for weir.key.state.keys.max or bytes.max */
 };
 
 struct weir_partition_stats {
@@ -70,6 +73,8 @@ struct weir_partition_stats {
     uint64_t running;         /* in a handler, or given out by WEIR_LATER */
     uint64_t dlq_pending;     /* dead letters not acknowledged yet */
     uint64_t oldest_ms;       /* age, since it was pulled, of the message at the floor; 0 if none */
+    uint64_t key_states;      /* states of keys, of idle ones too */
+    uint64_t key_state_bytes; /* what they count for */
     struct weir_counters counters;
 };
 
@@ -90,6 +95,8 @@ struct weir_stats {
     uint64_t commit_failures;
     uint64_t stragglers;    /* runs that outlived their epoch's drain */
     uint64_t fetched_bytes; /* received from the brokers; 0 until the first librdkafka statistics */
+    uint64_t key_states;    /* states of keys, of idle ones too */
+    uint64_t key_state_bytes;
     struct weir_counters counters;
 };
 

@@ -67,6 +67,17 @@ struct weir_testkit_message; /* one that was sent, and what became of it */
 WEIR_EXPORT struct weir_testkit *weir_testkit_create(const struct weir_config *config, weir_handler *handler,
                                                      void *user, uint64_t seed, struct weir_error *error);
 
+/**
+ * The same, and `prepare` is called with each consumer before it starts, also after a crash or stop: for what
+ * <weir/consumer.h> and others want before start, such as weir_consumer_key_state(). `user` is the handler's.
+ *
+ * Errors: also what `prepare` returned, which is not 0.
+ */
+typedef int weir_testkit_prepare(struct weir_consumer *consumer, void *user, struct weir_error *error);
+WEIR_EXPORT struct weir_testkit *weir_testkit_create_prepared(const struct weir_config *config, weir_handler *handler,
+                                                              void *user, weir_testkit_prepare *prepare, uint64_t seed,
+                                                              struct weir_error *error);
+
 /** Close the consumer as weir_testkit_stop() does, and free. Handles still out become stale; then what is still due of
  *  weir_testkit_after() is called, so that arguments can be freed. NULL is fine. Called by a handler or such a function
  *  it does nothing. */

@@ -17,6 +17,8 @@ static void *create(struct weir_world_process *process)
     last = weir_world_consumer_create(process, own->handler, own->options);
     if (last)
         weir_consumer_on_partition(last, own->on_partition, process);
+    if (last && own->prepare)
+        own->prepare(last, process);
     return last;
 }
 

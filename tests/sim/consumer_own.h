@@ -12,6 +12,7 @@ struct weir_own {                          /* what driver_data points to */
     weir_handler *handler;                 /* its user: the struct weir_world_process that runs it */
     const char *const *options;            /* names and values, ended by NULL; or NULL */
     weir_partition_callback *on_partition; /* its user likewise; NULL: none */
+    void (*prepare)(struct weir_consumer *consumer, struct weir_world_process *process); /* before start; or NULL */
 };
 
 extern const struct weir_world_driver weir_own_driver;

@@ -40,8 +40,12 @@ static const char *check_sums(const struct weir_consumer *consumer, const struct
     bool empty = tracker->count == 0 && partition->stragglers == 0 && partition->orphans == 0;
     HOLDS(!empty || partition->charged_bytes == 0, "bytes are charged for nothing");
     HOLDS(!empty || atomic_load(&partition->output_bytes) == 0, "bytes are charged for outputs of nothing");
-    HOLDS(!empty || partition->key_count == 0, "a key actor without a message");
-    HOLDS(!empty || partition->keys.count == 0, "the table has keys without a message");
+    uint64_t kept = (uint64_t)partition->idle.count + partition->leaving.count + partition->ending.count;
+    HOLDS(!empty || partition->key_count == kept, "a key actor without a message or data");
+    HOLDS(!empty || partition->keys.count <= kept, "the table has keys without a message or data");
+    HOLDS(partition->datas.count >= kept, "keys are kept for data that there is not");
+    HOLDS(partition->state != WEIR_PARTITION_ENDED || partition->idle.count == 0, "data outlives its epoch");
+    HOLDS(partition->idle.count <= consumer->options->key_state_keys_max, "more idle keys than may be kept");
     HOLDS(tracker->count == 0 || partition->state == WEIR_PARTITION_DRAINING || partition->charged_bytes > 0,
           "messages in flight, and no byte charged");
     return check_gate(consumer, partition);
@@ -99,6 +103,8 @@ static const char *check_place(const struct weir_partition *partition, const str
         HOLDS(weir_message_later_state(key->first) != WEIR_LATER_IDLE, "a key waits for an answer nobody can give");
         return NULL;
     case WEIR_KEY_PARKED:
+    case WEIR_KEY_LEAVING:
+    case WEIR_KEY_ENDING:
         return NULL;
     default:
         return "a key that is nowhere";
@@ -146,11 +152,13 @@ static const char *check_keys(const struct weir_partition *partition)
 static const char *check_bucket(const struct weir_key_table *table, uint32_t index, uint32_t *count)
 {
     for (const struct weir_key *key = table->buckets[index]; key; key = key->table_next) {
-        HOLDS(key->in_table && key->by_bytes && key->count > 0, "the table has a key that is empty or not of it");
-        const struct weir_message *last = key->last;
-        HOLDS(key->hash == (uint32_t)weir_key_hash(last->key, last->key_size), "the table has a key under other bytes");
+        HOLDS(key->in_table && key->by_bytes && (key->count > 0 || key->data),
+              "the table has a key that is empty or not of it");
+        const void *bytes = key->last ? key->last->key : key->data->key_bytes;
+        size_t size = key->last ? key->last->key_size : key->data->key_size;
+        HOLDS(key->hash == (uint32_t)weir_key_hash(bytes, size), "the table has a key under other bytes");
         HOLDS((key->hash & (table->bucket_count - 1)) == index, "the table has a key in another bucket");
-        HOLDS(weir_key_table_find(table, key->hash, last->key, last->key_size) == key, "two keys have the same bytes");
+        HOLDS(weir_key_table_find(table, key->hash, bytes, size) == key, "two keys have the same bytes");
         ++*count;
     }
     return NULL;
@@ -192,11 +200,17 @@ static const char *check_lists(const struct weir_partition *partition)
         wrong = check_list(&partition->dying, WEIR_KEY_DYING, &writing);
     if (!wrong)
         wrong = check_list(&partition->sending, WEIR_KEY_SENDING, &writing);
+    if (!wrong)
+        wrong = check_list(&partition->idle, WEIR_KEY_IDLE, &none);
+    if (!wrong)
+        wrong = check_list(&partition->leaving, WEIR_KEY_LEAVING, &none);
+    if (!wrong)
+        wrong = check_list(&partition->ending, WEIR_KEY_ENDING, &none);
     for (size_t bucket = 0; bucket < WEIR_ATTEMPT_BUCKETS && !wrong; bucket++)
         wrong = check_list(&partition->waiting[bucket], WEIR_KEY_WAITING, &waiting);
     if (wrong)
         return wrong;
-    HOLDS(none == 0, "a parked or given out key is held");
+    HOLDS(none == 0, "a parked, given out or idle key is held");
     HOLDS(writing == partition->held_writing, "the number held by keys that wait for a broker is wrong");
     HOLDS(writing + waiting == partition->held, "the number held is wrong");
     return NULL;

@@ -74,6 +74,8 @@ void weir_subject_create(struct weir_subject *subject, const char *const *settin
     weir_consumer_on_partition(subject->consumer, subject->on_partition, subject->user);
     if (subject->on_stats)
         weir_consumer_on_stats(subject->consumer, subject->on_stats, subject->user);
+    if (subject->prepare)
+        subject->prepare(subject);
     if (subject->stops_on_signals)
         weir_consumer_stop_on_signals(subject->consumer);
 }

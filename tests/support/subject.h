@@ -24,8 +24,9 @@ struct weir_subject {
     struct weir_ledger *ledger; /* NULL: none is kept */
     weir_subject_rule *rule;    /* NULL: WEIR_ACK */
     void *user;
-    weir_stats_callback *on_stats;         /* NULL: none; called with `user` */
-    weir_partition_callback *on_partition; /* likewise */
+    weir_stats_callback *on_stats;                 /* NULL: none; called with `user` */
+    weir_partition_callback *on_partition;         /* likewise */
+    void (*prepare)(struct weir_subject *subject); /* before start; NULL: nothing */
     bool stops_on_signals;
 
     struct weir_consumer *consumer;

@@ -5,6 +5,7 @@
 #include "actors/key.h"
 #include "tests/support/test.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COUNT 1000
@@ -39,6 +40,25 @@ Test(key_table, tells_keys_of_one_hash_apart_by_their_bytes)
     for (size_t index = 0; index < 4; index++)
         weir_key_table_remove(&table, all[index]);
     weir_key_table_deinit(&table);
+}
+
+Test(key_table, finds_a_key_without_messages_by_the_bytes_of_its_data)
+{
+    static struct weir_key idle;
+    struct weir_key_data *data = malloc(sizeof *data + 5);
+    struct weir_key_table table;
+    cr_assert(data && weir_key_table_init(&table) == 0);
+    *data = (struct weir_key_data){.key_size = 5};
+    memcpy(data->key_bytes, "apple", 5);
+    idle = (struct weir_key){.hash = 7, .data = data};
+    weir_key_table_insert(&table, &idle);
+    cr_assert_eq(weir_key_table_find(&table, 7, "apple", 5), &idle);
+    cr_assert_null(weir_key_table_find(&table, 7, "apply", 5));
+    cr_assert_null(weir_key_table_find(&table, 7, "appl", 4));
+    cr_assert_null(weir_key_table_find(&table, 7, NULL, 0));
+    weir_key_table_remove(&table, &idle);
+    weir_key_table_deinit(&table);
+    free(data);
 }
 
 Test(key_table, finds_all_but_what_was_taken_out_however_many_there_are)
