@@ -26,6 +26,22 @@
 
 /* ---- topics and partitions. Control, but for find ---- */
 
+/* Of a topic, for each class of failures: what the class says, else what the topic says, else what holds for all. */
+static void set_policies(const struct weir_consumer *consumer, struct weir_topic *topic)
+{
+    for (uint8_t index = 0; index <= consumer->class_count; index++) {
+        struct weir_options options = *consumer->options;
+        weir_config_apply(consumer->config, WEIR_SCOPE_TOPIC, topic->name, &options);
+        if (index > 0)
+            weir_config_apply(consumer->config, WEIR_SCOPE_CLASS, consumer->classes[index - 1], &options);
+        topic->retry[index] = (struct weir_retry_policy){.attempts_max = (uint32_t)options.retry_attempts_max,
+                                                         .base_ms = options.retry_base_ms,
+                                                         .max_ms = options.retry_max_ms,
+                                                         .factor = options.retry_factor,
+                                                         .deadline_ms = options.retry_deadline_ms};
+    }
+}
+
 struct weir_topic *weir_consumer_topic(struct weir_consumer *consumer, const char *name)
 {
     for (struct weir_topic *topic = consumer->topics; topic; topic = topic->next) {
@@ -34,9 +50,15 @@ struct weir_topic *weir_consumer_topic(struct weir_consumer *consumer, const cha
     }
     size_t size = strlen(name) + 1;
     struct weir_topic *topic = weir_memory_allocate_zeroed(1, sizeof *topic + size);
-    if (!topic)
+    struct weir_retry_policy *retry = weir_memory_allocate(sizeof *retry * (consumer->class_count + 1u));
+    if (!topic || !retry) {
+        weir_memory_free(topic);
+        weir_memory_free(retry);
         return NULL;
+    }
     memcpy(topic->name, name, size);
+    topic->retry = retry;
+    set_policies(consumer, topic);
     topic->first_count = -1;
     topic->journal_hash = weir_journal_topic(name);
     const struct weir_options *options = consumer->options;
@@ -112,13 +134,12 @@ static bool create_arrays(struct weir_consumer *consumer)
 static void set_constants(struct weir_consumer *consumer)
 {
     const struct weir_options *options = consumer->options;
-    consumer->retry = (struct weir_retry_policy){.attempts_max = (uint32_t)options->retry_attempts_max,
-                                                 .base_ms = options->retry_base_ms,
-                                                 .max_ms = options->retry_max_ms,
-                                                 .factor = options->retry_factor,
-                                                 .deadline_ms = options->retry_deadline_ms};
     consumer->overloaded = (struct weir_retry_policy){
         .base_ms = options->overloaded_base_ms, .max_ms = options->overloaded_max_ms, .factor = 2.0};
+    while (consumer->class_count < WEIR_CLASSES_MAX &&
+           (consumer->classes[consumer->class_count] =
+                weir_config_part(consumer->config, WEIR_SCOPE_CLASS, consumer->class_count)) != NULL)
+        consumer->class_count++;
     consumer->segment_bytes = kafka_number(consumer->config, "fetch.message.max.bytes", SEGMENT_BYTES);
     consumer->prefetch_bytes = weir_config_prefetch_bytes(consumer->config);
     consumer->lease_ns_max = kafka_number(consumer->config, "session.timeout.ms", SESSION_TIMEOUT_MS) * MS_NS / 3;
@@ -165,6 +186,7 @@ static void free_parts(struct weir_consumer *consumer)
     weir_journal_close(consumer->journal);
     for (struct weir_topic *topic = consumer->topics, *next; topic; topic = next) {
         next = topic->next;
+        weir_memory_free(topic->retry);
         weir_memory_free(topic);
     }
     weir_memory_free((void *)atomic_load_explicit(&consumer->cluster_id, memory_order_relaxed));

@@ -41,7 +41,9 @@ struct weir_consumer {
     struct weir_system *system;
     const struct weir_seam *seam;
     bool owns_system;
-    struct weir_retry_policy retry, overloaded;
+    struct weir_retry_policy overloaded;
+    const char *classes[WEIR_CLASSES_MAX]; /* of failures; the config's */
+    uint8_t class_count;
     uint64_t segment_bytes, prefetch_bytes, lease_ns_max;
     int reset_policy;       /* WEIR_RESET_* */
     uint32_t scratch_count; /* entries of each scratch */

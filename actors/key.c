@@ -270,6 +270,7 @@ static enum weir_outcome run(struct weir_partition *partition, struct weir_messa
 {
     struct weir_consumer *consumer = partition->consumer;
     message->has_delay = false;
+    message->retry_class = 0;
     if (running->guarded)
         guard(running, partition, message);
     weir_running_set(running, partition, message->offset);

@@ -305,6 +305,13 @@ enum weir_outcome weir_retry(struct weir_message *message, const char *reason)
     return WEIR_RETRY;
 }
 
+enum weir_outcome weir_retry_class(struct weir_message *message, const char *name, const char *reason)
+{
+    set_reason(&message->reason, reason);
+    message->retry_class = weir_partition_class(message->partition, name);
+    return WEIR_RETRY;
+}
+
 enum weir_outcome weir_retry_after(struct weir_message *message, uint64_t delay_ms, const char *reason)
 {
     say_why(message, reason);
@@ -378,7 +385,8 @@ static bool swap_state(struct weir_message *message, uint64_t generation, enum w
 
 /* The one path of every answer. The details are written between the swap and the mail: until the mail has come the
  * owner reads none of them. */
-static int finish(struct weir_later later, enum weir_outcome outcome, const uint64_t *delay_ms, const char *reason)
+static int finish(struct weir_later later, enum weir_outcome outcome, const uint64_t *delay_ms, const char *class,
+                  const char *reason)
 {
     if ((int)outcome < WEIR_ACK || outcome >= WEIR_LATER || !later.message)
         return WEIR_INVALID;
@@ -390,6 +398,7 @@ static int finish(struct weir_later later, enum weir_outcome outcome, const uint
         set_reason(&message->later_reason, reason);
         message->later_has_delay = delay_ms != NULL;
         message->later_delay_ms = delay_ms ? bounded_delay_ms(*delay_ms) : 0;
+        message->later_class = class ? weir_partition_class(message->partition, class) : 0;
         message->later_outcome = (uint8_t)outcome;
         result = weir_partition_is_current(message->partition, message->epoch) ? WEIR_OK : WEIR_STALE;
         weir_partition_answer(message->partition, message);
@@ -403,22 +412,27 @@ static int finish(struct weir_later later, enum weir_outcome outcome, const uint
 
 int weir_later_finish(struct weir_later later, enum weir_outcome outcome)
 {
-    return finish(later, outcome, NULL, NULL);
+    return finish(later, outcome, NULL, NULL, NULL);
 }
 
 int weir_later_retry(struct weir_later later, const char *reason)
 {
-    return finish(later, WEIR_RETRY, NULL, reason);
+    return finish(later, WEIR_RETRY, NULL, NULL, reason);
 }
 
 int weir_later_retry_after(struct weir_later later, uint64_t delay_ms, const char *reason)
 {
-    return finish(later, WEIR_RETRY, &delay_ms, reason);
+    return finish(later, WEIR_RETRY, &delay_ms, NULL, reason);
+}
+
+int weir_later_retry_class(struct weir_later later, const char *name, const char *reason)
+{
+    return finish(later, WEIR_RETRY, NULL, name, reason);
 }
 
 int weir_later_dead(struct weir_later later, const char *reason)
 {
-    return finish(later, WEIR_DEAD, NULL, reason);
+    return finish(later, WEIR_DEAD, NULL, NULL, reason);
 }
 
 enum weir_later_state weir_message_later_state(const struct weir_message *message)
@@ -444,6 +458,7 @@ enum weir_outcome weir_message_last_word(struct weir_message *message)
     }
     message->has_delay = message->later_has_delay;
     message->delay_ms = message->later_delay_ms;
+    message->retry_class = message->later_class;
     return (enum weir_outcome)message->later_outcome;
 }
 

@@ -31,7 +31,7 @@ struct weir_segment;
 
 #define WEIR_MESSAGE_OVERHEAD_BYTES 512 /* what a message costs beside its content: this struct, librdkafka's op */
 #define WEIR_MESSAGE_REASON_BYTES   255
-#define WEIR_MESSAGE_CHUNK          44 /* just 8 KiB, which allocators have a class for */
+#define WEIR_MESSAGE_CHUNK          40 /* just 8 KiB, which allocators have a class for */
 
 /* What the producer is given with a dead letter or an output, and what comes back of it. The kind of its mail says in
  * which of them it lies; the owner writes it before it is given away. */
@@ -98,6 +98,8 @@ struct weir_message {
         uint8_t condemned : 1;       /* a suspect that is not run again */
     };
 
+    uint8_t retry_class;               /* of the failure: index in the topic's policies; while out the worker's */
+    uint8_t later_class;               /* likewise, of whoever answers the handle */
     struct weir_failure *failure;      /* NULL: it has not failed */
     char *later_reason;                /* words, allocated; NULL none */
     uint32_t delay_ms, later_delay_ms; /* asked for, if has_delay */
@@ -108,7 +110,7 @@ struct weir_message {
     _Atomic uint64_t later; /* generation << 2 | enum weir_later_state; see weir_later_finish() */
 };
 
-_Static_assert(sizeof(struct weir_message) <= 192, "each message in flight takes this much");
+_Static_assert(sizeof(struct weir_message) <= 200, "each message in flight takes this much");
 
 enum weir_later_state { WEIR_LATER_IDLE = 0, WEIR_LATER_ARMED = 1, WEIR_LATER_FINISHED = 2, WEIR_LATER_ABANDONED = 3 };
 

@@ -74,6 +74,16 @@ int32_t weir_partition_number(const struct weir_partition *partition)
     return partition->number;
 }
 
+uint8_t weir_partition_class(const struct weir_partition *partition, const char *name)
+{
+    const struct weir_consumer *consumer = partition->consumer;
+    for (uint8_t index = 0; name && index < consumer->class_count; index++) {
+        if (strcmp(consumer->classes[index], name) == 0)
+            return index + 1;
+    }
+    return 0;
+}
+
 bool weir_partition_abandons(const struct weir_partition *partition)
 {
     const struct weir_options *options = partition->consumer->options;

@@ -34,6 +34,7 @@
 #include "actors/key.h"
 #include "actors/map.h"
 #include "actors/message.h"
+#include "actors/retry.h"
 #include "actors/tracker.h"
 #include "runtime/worker.h"
 #include <weir/log.h>
@@ -73,7 +74,8 @@ struct weir_topic {
     struct weir_topic *next;
     struct weir_budget budget;
     uint64_t journal_hash;
-    int32_t first_count; /* partitions it had when this process first saw it; -1 unknown. Control */
+    int32_t first_count;             /* partitions it had when this process first saw it; -1 unknown. Control */
+    struct weir_retry_policy *retry; /* constant: [0] for failures without a class, then one a class */
     char name[];
 };
 
@@ -224,6 +226,7 @@ void weir_partition_report(struct weir_delivery *delivery, enum weir_kafka_error
 struct weir_kafka *weir_partition_kafka(const struct weir_partition *partition);
 const char *weir_partition_topic(const struct weir_partition *partition);
 int32_t weir_partition_number(const struct weir_partition *partition);
+uint8_t weir_partition_class(const struct weir_partition *partition, const char *name); /* index in its policies; any */
 bool weir_partition_abandons(const struct weir_partition *partition); /* what is not answered in time. Any */
 bool weir_partition_is_current(const struct weir_partition *partition, uint64_t epoch);     /* any */
 void weir_partition_answer(struct weir_partition *partition, struct weir_message *message); /* any */

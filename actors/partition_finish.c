@@ -343,7 +343,7 @@ static void burn_attempt(struct weir_partition *partition, struct weir_message *
 static void retry(struct weir_partition *partition, struct weir_key *key)
 {
     struct weir_message *message = key->first;
-    const struct weir_retry_policy *policy = &partition->consumer->retry;
+    const struct weir_retry_policy *policy = &partition->topic->retry[message->retry_class];
     weir_partition_count(partition, retries, 1);
     burn_attempt(partition, message);
     if (message->failure)

@@ -1,11 +1,12 @@
 /*
  * What to answer when it did not work. The question is whether trying again can help, and whose fault it was:
  *
- *   weir_dead(reason)           the message is wrong, and will be tomorrow: to the dead letter queue at once
- *   weir_retry(reason)          this attempt failed, another may not: again after a backoff, dead after so many
- * attempts weir_retry_after(ms, ..)    the same, where the other side has said how long to wait WEIR_OVERLOADED nothing
- * is wrong with the message, the other side has no room: again, no attempt burnt WEIR_SKIP                   not for
- * us; counted apart
+ *   weir_dead(reason)          the message is wrong, and will be tomorrow: to the dead letter queue at once
+ *   weir_retry(reason)         this attempt failed, another may not: again after a backoff, so many times
+ *   weir_retry_class(name, .)  the same, with the policy of a class of failures: weir.class.NAME.retry.*
+ *   weir_retry_after(ms, .)    the same, where the other side has said how long to wait
+ *   WEIR_OVERLOADED            the other side has no room: again after a backoff, no attempt burnt
+ *   WEIR_SKIP                  not for us; counted apart
  *
  * Only the key of the message waits meanwhile. The reason goes into the log and into the dead letter.
  *
@@ -51,7 +52,7 @@ static enum weir_outcome classify(struct shop *shop, struct weir_message *messag
         return WEIR_ACK;
     case TIMED_OUT:
         atomic_fetch_add(&shop->retried, 1);
-        return weir_retry(message, "payment gateway: no answer");
+        return weir_retry_class(message, "timeout", "payment gateway: no answer");
     case WAIT_A_SECOND:
         atomic_fetch_add(&shop->delayed, 1);
         return weir_retry_after(message, 1000, "payment gateway: Retry-After: 1");
@@ -91,8 +92,12 @@ static enum weir_outcome on_order(struct weir_message *message, void *user)
 int main(int argc, char **argv)
 {
     /* Options of this program's own: short backoffs suit a gateway that recovers within a second. */
-    static const char *const settings[][2] = {
-        {"weir.retry.attempts.max", "5"}, {"weir.retry.base.ms", "50"}, {"weir.retry.max.ms", "1000"}, {0}};
+    static const char *const settings[][2] = {{"weir.retry.attempts.max", "5"},
+                                              {"weir.retry.base.ms", "50"},
+                                              {"weir.retry.max.ms", "1000"},
+                                              {"weir.class.timeout.retry.attempts.max", "3"},
+                                              {"weir.class.timeout.retry.base.ms", "200"},
+                                              {0}};
     static const struct example example = {.name = "retry_classes",
                                            .about = "Charge amounts at a gateway that fails in several ways. Dead ones "
                                                     "go to the topic NAME.dlq.",

@@ -35,7 +35,7 @@ static bool is_topic_character(char character)
 }
 
 /* Kafka's rule for a topic's name; the reason if it is broken, else NULL. */
-static const char *topic_fault(const char *topic)
+const char *weir_config_topic_fault(const char *topic)
 {
     size_t size = strlen(topic);
     if (size == 0)
@@ -96,7 +96,7 @@ static bool is_repeated(const char *item, size_t size)
 
 static const char *item_fault(const char *item, char *text, size_t size)
 {
-    return item[0] == '^' ? expression_fault(item, text, size) : topic_fault(item);
+    return item[0] == '^' ? expression_fault(item, text, size) : weir_config_topic_fault(item);
 }
 
 /* Check one item; `item` is NUL-terminated for the time being. */
@@ -350,7 +350,7 @@ static bool sample_of(const char *expression, char *text, size_t size)
         text[length++] = *from;
     }
     text[length] = '\0';
-    return !topic_fault(text) && expression_matches(expression, text);
+    return !weir_config_topic_fault(text) && expression_matches(expression, text);
 }
 
 static int check_loop(const struct weir_config *config, const char *item, struct weir_error *error)
@@ -425,8 +425,8 @@ static void derive(struct weir_config *config)
 int weir_config_finish(struct weir_config *config, struct weir_error *error)
 {
     typedef int check(const struct weir_config *config, struct weir_error *error);
-    static check *const CHECKS[] = {check_present,      check_pairs,   check_drain,    check_later,
-                                    check_dead_letters, check_journal, check_delivery, check_loops};
+    static check *const CHECKS[] = {check_present, check_pairs,    check_drain, check_later,     check_dead_letters,
+                                    check_journal, check_delivery, check_loops, weir_scope_check};
     for (size_t index = 0; index < WEIR_COUNT(CHECKS); index++) {
         int code = CHECKS[index](config, error);
         if (code != 0)

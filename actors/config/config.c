@@ -69,6 +69,7 @@ void weir_config_destroy(struct weir_config *config)
         free_wiped(config->properties[index].value);
     }
     weir_memory_free(config->properties);
+    weir_memory_free(config->overrides);
     weir_memory_free(config->reset_text);
     weir_memory_free(config);
 }
@@ -99,6 +100,9 @@ static int set_text(struct weir_config *config, size_t index, const char *value,
 
 static int set_option(struct weir_config *config, const char *name, const char *value, struct weir_error *error)
 {
+    enum weir_scope scope;
+    if (weir_scope_of(name, &scope))
+        return weir_scope_set(config, scope, name, value, error);
     size_t index = weir_option_find(name);
     if (index == WEIR_OPTION_COUNT)
         return weir_config_unknown(name, "Weir has no such option", error);
@@ -256,6 +260,9 @@ const char *weir_config_get(const struct weir_config *config, const char *name)
         return NULL;
     if (strcmp(name, WEIR_RESET_PROPERTY) == 0)
         return config->reset_text;
+    enum weir_scope scope;
+    if (weir_scope_of(name, &scope))
+        return weir_scope_get(config, scope, name);
     size_t index = weir_option_find(name);
     if (index == WEIR_OPTION_COUNT) {
         const char *value = weir_config_kafka_get(config, name);
@@ -306,7 +313,7 @@ struct weir_config *weir_config_copy(const struct weir_config *config)
         return NULL;
     copy->options = config->options;
     copy->reset_policy = config->reset_policy;
-    if (!copy_values(copy, config) || !copy_properties(copy, config)) {
+    if (!copy_values(copy, config) || !copy_properties(copy, config) || !weir_scope_copy(copy, config)) {
         weir_config_destroy(copy);
         return NULL;
     }

@@ -32,6 +32,20 @@ struct weir_options {
 #undef OPTION_TEXT
 };
 
+/* What may have some options of its own, see scope.c. */
+enum weir_scope {
+    WEIR_SCOPE_TOPIC, /* weir.topic.NAME.OPTION */
+    WEIR_SCOPE_CLASS, /* weir.class.NAME.OPTION: of failures, see weir_retry_class() */
+    WEIR_SCOPES
+};
+#define WEIR_CLASSES_MAX 64
+
+/** Put what was set for this part over `options`; first the topic's, then the class's, which is the closer one. */
+void weir_config_apply(const struct weir_config *config, enum weir_scope scope, const char *part,
+                       struct weir_options *options);
+/** Name `index` of the parts for which something was set, or NULL past the last. Lent, until the next set. */
+const char *weir_config_part(const struct weir_config *config, enum weir_scope scope, size_t index);
+
 /** The options as set so far. Lent. */
 const struct weir_options *weir_config_options(const struct weir_config *config);
 

@@ -156,6 +156,15 @@ static const char INTRODUCTION[] =
     "Numbers are decimal. A number of bytes may end in `k`, `M`, `G` or `T` (or `KiB`, `MiB`, `GiB`, `TiB`), powers\n"
     "of 1,024; a time in ms may end in `ms`, `s`, `m` (minutes), `h` or `d`.\n"
     "\n"
+    "Some options can be set for a part, which they then hold for in place of the option of all:\n"
+    "`weir.topic.NAME.OPTION` for one topic, and `weir.class.NAME.OPTION` for the failures that a handler answers by\n"
+    "`weir_retry_class(message, \"NAME\", reason)`. A class is closer than a topic, and each option is taken from the\n"
+    "closest that has it: with `weir.topic.orders.retry.attempts.max = 3` and `weir.class.busy.retry.base.ms = 5s` a\n"
+    "failure of class `busy` in `orders` has both.\n"
+    "\n";
+
+static const char CONSTRAINTS[] =
+    "\n"
     "## What must hold between options\n"
     "\n"
     "Checked when a consumer is created:\n"
@@ -167,6 +176,9 @@ static const char INTRODUCTION[] =
     "`weir.overloaded.max.ms`.\n"
     "- `weir.revoke.drain.ms.max` is at most half of `max.poll.interval.ms`: the group expels members that answer "
     "late.\n"
+    "- A topic with options of its own is one of `weir.topics`, unless an expression is there; its `retry.base.ms` is "
+    "at\n"
+    "  most its `retry.max.ms`, and so is that of a class, also together.\n"
     "- No topic or expression of `weir.topics` takes in a dead letter topic of the same consumer, which would then "
     "eat\n"
     "  its own dead letters. `^orders` takes in `orders.dlq`; `^orders\\.(eu|us)$` does not. Of expressions only "
@@ -189,9 +201,21 @@ static const char PROPERTIES[] =
     "| property | why |\n"
     "|---|---|\n";
 
+static void write_parts(FILE *file, enum weir_scope scope, const char *what)
+{
+    fprintf(file, "- %s may have:", what);
+    const char *name;
+    for (size_t index = 0; (name = weir_scope_option(scope, index)); index++)
+        fprintf(file, "%s `%s`", index == 0 ? "" : ",", name);
+    fputs(".\n", file);
+}
+
 void weir_config_write_markdown(FILE *file)
 {
     fputs(INTRODUCTION, file);
+    write_parts(file, WEIR_SCOPE_TOPIC, "A topic");
+    write_parts(file, WEIR_SCOPE_CLASS, "A class");
+    fputs(CONSTRAINTS, file);
     for (size_t index = 0; index < WEIR_OPTION_COUNT; index++) {
         const struct weir_option *option = &weir_option_table[index];
         if (option->kind == WEIR_OPTION_SECTION)

@@ -85,6 +85,32 @@ const char *weir_config_property_name(size_t index);
 /** Distance of two names in insertions, deletions, replacements and swaps of neighbours, or `limit` + 1 if beyond. */
 unsigned weir_config_distance(const char *left, const char *right, unsigned limit);
 
+/* ---- options of a part: of a topic, or of a class of failures, scope.c ---- */
+
+#define WEIR_SCOPE_NAME_SIZE 250 /* Kafka allows 249 characters; with NUL */
+
+/* One that was set: `weir.topic.orders.retry.attempts.max` = "3". */
+struct weir_override {
+    enum weir_scope scope;
+    size_t index; /* of the option in the table */
+    char part[WEIR_SCOPE_NAME_SIZE];
+    char text[WEIR_OPTION_VALUE_SIZE];
+};
+
+/** Does the name begin as one of a part does? */
+bool weir_scope_of(const char *name, enum weir_scope *scope);
+/** Option `index` that parts of this kind may have of their own, without "weir."; NULL past the last. */
+const char *weir_scope_option(enum weir_scope scope, size_t index);
+int weir_scope_set(struct weir_config *config, enum weir_scope scope, const char *name, const char *value,
+                   struct weir_error *error);
+/** What holds for the part, be it the option of all; NULL for no such name. Lent. */
+const char *weir_scope_get(const struct weir_config *config, enum weir_scope scope, const char *name);
+bool weir_scope_copy(struct weir_config *copy, const struct weir_config *config); /* false: memory is short */
+int weir_scope_check(const struct weir_config *config, struct weir_error *error); /* of weir_config_finish() */
+
+/** Kafka's rule for a topic's name: the reason if it is broken, else NULL. check.c */
+const char *weir_config_topic_fault(const char *topic);
+
 /* ---- the configuration itself: config.c owns it, check.c completes it ---- */
 
 struct weir_property {
@@ -102,6 +128,8 @@ struct weir_config {
     struct weir_config_value values[WEIR_OPTION_COUNT]; /* index as in the table */
     struct weir_property *properties;                   /* librdkafka's, in the order set */
     size_t property_count, property_capacity;
+    struct weir_override *overrides; /* in the order set */
+    size_t override_count, override_capacity;
     char *reset_text; /* auto.offset.reset as set, owned; NULL: not set */
     int reset_policy;
 };

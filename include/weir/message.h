@@ -90,6 +90,17 @@ WEIR_EXPORT int weir_message_header_at(struct weir_message *message, size_t inde
 WEIR_EXPORT enum weir_outcome weir_retry(struct weir_message *message, const char *reason);
 WEIR_EXPORT enum weir_outcome weir_retry_after(struct weir_message *message, uint64_t delay_ms, const char *reason);
 
+/**
+ * The same, with the backoff, the attempts and the deadline of a class of failures: those of weir.class.NAME.retry.*,
+ * see options.md. `return weir_retry_class(message, "http-503", "HTTP 503");`
+ *
+ * What counts, runs and time since the first failure, counts for the message, whatever the classes of its failures
+ * were.
+ *
+ * name:  one that nothing is configured for is as none.
+ */
+WEIR_EXPORT enum weir_outcome weir_retry_class(struct weir_message *message, const char *name, const char *reason);
+
 /** WEIR_DEAD with a reason: `return weir_dead(message, "no such customer");` Copied and cut as above. */
 WEIR_EXPORT enum weir_outcome weir_dead(struct weir_message *message, const char *reason);
 
@@ -121,6 +132,7 @@ WEIR_EXPORT struct weir_later weir_message_later(struct weir_message *message);
 WEIR_EXPORT int weir_later_finish(struct weir_later later, enum weir_outcome outcome);
 WEIR_EXPORT int weir_later_retry(struct weir_later later, const char *reason);
 WEIR_EXPORT int weir_later_retry_after(struct weir_later later, uint64_t delay_ms, const char *reason);
+WEIR_EXPORT int weir_later_retry_class(struct weir_later later, const char *name, const char *reason);
 WEIR_EXPORT int weir_later_dead(struct weir_later later, const char *reason);
 
 /**
