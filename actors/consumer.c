@@ -381,6 +381,16 @@ void weir_consumer_set_closed(struct weir_consumer *consumer, enum weir_code cod
     pthread_mutex_unlock(&consumer->close_lock);
 }
 
+void weir_consumer_escalate(struct weir_consumer *consumer, const char *text)
+{
+    pthread_mutex_lock(&consumer->close_lock);
+    if (!atomic_load_explicit(&consumer->escalated, memory_order_relaxed))
+        snprintf(consumer->escalation, sizeof consumer->escalation, "%s", text);
+    atomic_store_explicit(&consumer->escalated, true, memory_order_release); /* pairs with control's acquire */
+    pthread_mutex_unlock(&consumer->close_lock);
+    weir_resident_notify(&consumer->control.resident);
+}
+
 static void await_closed(struct weir_consumer *consumer)
 {
     pthread_mutex_lock(&consumer->close_lock);
@@ -484,6 +494,13 @@ void weir_consumer_destroy(struct weir_consumer *consumer)
 
 /* ---- pause and resume ---- */
 
+static void set_paused_of(struct weir_partition *partition, bool paused)
+{
+    if (!paused)
+        atomic_store_explicit(&partition->escalated, false, memory_order_relaxed);
+    weir_resident_notify(&partition->resident);
+}
+
 static int set_paused(struct weir_consumer *consumer, const char *topic, int32_t number, bool paused)
 {
     if (!atomic_load(&consumer->started))
@@ -493,13 +510,13 @@ static int set_paused(struct weir_consumer *consumer, const char *topic, int32_t
         if (!partition)
             return WEIR_INVALID;
         atomic_store_explicit(&partition->user_paused, paused, memory_order_relaxed);
-        weir_resident_notify(&partition->resident);
+        set_paused_of(partition, paused);
         return 0;
     }
     atomic_store_explicit(&consumer->user_paused, paused, memory_order_relaxed);
     for (struct weir_partition *partition = atomic_load(&consumer->partitions); partition;
          partition = partition->list_next)
-        weir_resident_notify(&partition->resident);
+        set_paused_of(partition, paused);
     return 0;
 }
 

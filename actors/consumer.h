@@ -68,6 +68,7 @@ struct weir_consumer {
     _Atomic uint32_t stop_requests;
     _Atomic uint32_t signals; /* that asked for a stop; the third ends the process */
     _Atomic bool started, closed;
+    _Atomic bool escalated; /* a handler has stopped the consumer */
     _Atomic uint64_t rebalances, commits, commit_failures, stragglers, fetched_bytes;
     _Atomic uint64_t started_ns;
     _Atomic uint64_t emit_logged_ns;  /* the last refusal of weir_emit() that was logged; any */
@@ -89,6 +90,7 @@ struct weir_consumer {
     pthread_cond_t close_changed;
     enum weir_code close_code;
     char close_text[WEIR_ERROR_TEXT_SIZE];
+    char escalation[WEIR_ERROR_TEXT_SIZE]; /* of the first; under close_lock, then constant */
 };
 
 /**
@@ -102,6 +104,8 @@ struct weir_consumer *weir_consumer_create_on(const struct weir_config *config, 
 bool weir_consumer_is_closed(const struct weir_consumer *consumer);
 /** Tell weir_consumer_close() that all is over, and how. Control. */
 void weir_consumer_set_closed(struct weir_consumer *consumer, enum weir_code code, const char *text);
+/** A handler stops the consumer: control closes it with this sentence. Any thread. */
+void weir_consumer_escalate(struct weir_consumer *consumer, const char *text);
 /** Find or make. NULL where memory is short. Control. */
 struct weir_topic *weir_consumer_topic(struct weir_consumer *consumer, const char *name);
 struct weir_partition *weir_consumer_partition(struct weir_consumer *consumer, const char *topic, int32_t number);

@@ -115,6 +115,22 @@ void weir_control_fail(struct weir_control *control, enum weir_code code, const 
     atomic_fetch_add_explicit(&control->consumer->stop_requests, 2, memory_order_relaxed); /* no drain */
 }
 
+/* A handler has stopped the consumer: nothing starts any more, what runs ends, what was finished is committed. */
+static void take_escalation(struct weir_control *control)
+{
+    struct weir_consumer *consumer = control->consumer;
+    if (control->close_code != WEIR_OK || !atomic_load_explicit(&consumer->escalated, memory_order_acquire))
+        return;
+    control->close_code = WEIR_ESCALATED;
+    snprintf(control->close_text, sizeof control->close_text, "%s", consumer->escalation);
+    weir_log(WEIR_LOG_ERROR, WEIR_NO_FIELDS, "closing: %s", control->close_text);
+    WEIR_EACH_PARTITION (partition, control) {
+        atomic_store_explicit(&partition->escalated, true, memory_order_relaxed);
+        weir_resident_notify(&partition->resident);
+    }
+    atomic_fetch_add_explicit(&consumer->stop_requests, 1, memory_order_relaxed);
+}
+
 /* Has anything been pulled? What failed while it was read may still run what it had. */
 static bool has_active_epoch(const struct weir_partition *partition)
 {
@@ -182,7 +198,9 @@ static void end_epochs(struct weir_control *control)
 
 static void close_step(struct weir_control *control)
 {
+    take_escalation(control);
     uint32_t stops = atomic_load_explicit(&control->consumer->stop_requests, memory_order_relaxed);
+    bool failed = control->close_code != WEIR_OK && control->close_code != WEIR_ESCALATED;
     bool hurried = stops >= 2;
     if (control->closing == WEIR_CLOSING_NO && stops > 0)
         begin_closing(control);
@@ -193,7 +211,7 @@ static void close_step(struct weir_control *control)
         control->closing_wanted = weir_control_want_commit(control);
     }
     if (control->closing == WEIR_CLOSING_COMMIT && control->phase == WEIR_PHASE_NONE &&
-        (control->close_code != WEIR_OK || weir_control_is_served(control, control->closing_wanted) ||
+        (failed || weir_control_is_served(control, control->closing_wanted) ||
          control->now_ns >= control->closing_until_ns))
         leave(control);
     if (control->closing == WEIR_CLOSING_LEAVE && control->left) {

@@ -36,6 +36,8 @@ static const struct entry ENTRIES[] = {
           "The consumer is closed, but messages remained that never finished; the sentence counts them.",
           "They will be delivered again. Raise weir.close.drain.ms.max if handlers need longer."),
     ENTRY(WEIR_FULL, "A bounded queue has no place.", "Try again later."),
+    ENTRY(WEIR_ESCALATED, "A handler stopped the consumer by weir_escalate(); the sentence carries its reason.",
+          "Remove the cause, then start a new consumer: the message that it stopped at runs again."),
 };
 
 const char *weir_code_name(int code)

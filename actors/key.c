@@ -270,7 +270,7 @@ static enum weir_outcome run(struct weir_partition *partition, struct weir_messa
 {
     struct weir_consumer *consumer = partition->consumer;
     message->has_delay = false;
-    message->retry_class = 0;
+    message->retry_class = message->escalation = 0;
     if (running->guarded)
         guard(running, partition, message);
     weir_running_set(running, partition, message->offset);
@@ -278,7 +278,7 @@ static enum weir_outcome run(struct weir_partition *partition, struct weir_messa
     weir_running_set(running, NULL, -1);
     if (running->guarded && running->slot)
         weir_journal_clear(running->slot);
-    bool is_unknown = (int)outcome < WEIR_ACK || outcome > WEIR_LATER;
+    bool is_unknown = (int)outcome < WEIR_ACK || outcome > WEIR_ESCALATE;
     if (!is_unknown && outcome != WEIR_LATER)
         return outcome;
     if (weir_message_later_state(message) != WEIR_LATER_IDLE) /* the holder may be giving its reason just now */

@@ -307,7 +307,7 @@ enum weir_outcome weir_retry(struct weir_message *message, const char *reason)
 
 enum weir_outcome weir_retry_class(struct weir_message *message, const char *name, const char *reason)
 {
-    set_reason(&message->reason, reason);
+    say_why(message, reason);
     message->retry_class = weir_partition_class(message->partition, name);
     return WEIR_RETRY;
 }
@@ -318,6 +318,13 @@ enum weir_outcome weir_retry_after(struct weir_message *message, uint64_t delay_
     message->has_delay = true;
     message->delay_ms = bounded_delay_ms(delay_ms);
     return WEIR_RETRY;
+}
+
+enum weir_outcome weir_escalate(struct weir_message *message, enum weir_escalation what, const char *reason)
+{
+    say_why(message, reason);
+    message->escalation = (uint8_t)what;
+    return WEIR_ESCALATE;
 }
 
 enum weir_outcome weir_dead(struct weir_message *message, const char *reason)
@@ -383,23 +390,36 @@ static bool swap_state(struct weir_message *message, uint64_t generation, enum w
                                                    memory_order_acq_rel, memory_order_acquire);
 }
 
+/* What is said with an answer. */
+struct answer {
+    enum weir_outcome outcome;
+    const char *reason, *class;
+    const uint64_t *delay_ms;
+    enum weir_escalation escalation;
+};
+
+static bool is_answer(enum weir_outcome outcome)
+{
+    return (int)outcome >= WEIR_ACK && outcome <= WEIR_ESCALATE && outcome != WEIR_LATER;
+}
+
 /* The one path of every answer. The details are written between the swap and the mail: until the mail has come the
  * owner reads none of them. */
-static int finish(struct weir_later later, enum weir_outcome outcome, const uint64_t *delay_ms, const char *class,
-                  const char *reason)
+static int finish(struct weir_later later, const struct answer *answer)
 {
-    if ((int)outcome < WEIR_ACK || outcome >= WEIR_LATER || !later.message)
+    if (!is_answer(answer->outcome) || !later.message)
         return WEIR_INVALID;
     _Atomic uint64_t *counter = stripe();
     atomic_fetch_add_explicit(counter, 1, memory_order_acq_rel);
     struct weir_message *message = later.message;
     int result = WEIR_STALE;
     if (swap_state(message, later.generation, WEIR_LATER_ARMED, WEIR_LATER_FINISHED)) {
-        set_reason(&message->later_reason, reason);
-        message->later_has_delay = delay_ms != NULL;
-        message->later_delay_ms = delay_ms ? bounded_delay_ms(*delay_ms) : 0;
-        message->later_class = class ? weir_partition_class(message->partition, class) : 0;
-        message->later_outcome = (uint8_t)outcome;
+        set_reason(&message->later_reason, answer->reason);
+        message->later_has_delay = answer->delay_ms != NULL;
+        message->later_delay_ms = answer->delay_ms ? bounded_delay_ms(*answer->delay_ms) : 0;
+        message->later_class = answer->class ? weir_partition_class(message->partition, answer->class) : 0;
+        message->later_escalation = (uint8_t)answer->escalation;
+        message->later_outcome = (uint8_t)answer->outcome;
         result = weir_partition_is_current(message->partition, message->epoch) ? WEIR_OK : WEIR_STALE;
         weir_partition_answer(message->partition, message);
     } else if (swap_state(message, later.generation, WEIR_LATER_ABANDONED, WEIR_LATER_FINISHED)) {
@@ -412,27 +432,32 @@ static int finish(struct weir_later later, enum weir_outcome outcome, const uint
 
 int weir_later_finish(struct weir_later later, enum weir_outcome outcome)
 {
-    return finish(later, outcome, NULL, NULL, NULL);
+    return finish(later, &(struct answer){.outcome = outcome});
 }
 
 int weir_later_retry(struct weir_later later, const char *reason)
 {
-    return finish(later, WEIR_RETRY, NULL, NULL, reason);
+    return finish(later, &(struct answer){.outcome = WEIR_RETRY, .reason = reason});
 }
 
 int weir_later_retry_after(struct weir_later later, uint64_t delay_ms, const char *reason)
 {
-    return finish(later, WEIR_RETRY, &delay_ms, NULL, reason);
+    return finish(later, &(struct answer){.outcome = WEIR_RETRY, .reason = reason, .delay_ms = &delay_ms});
 }
 
 int weir_later_retry_class(struct weir_later later, const char *name, const char *reason)
 {
-    return finish(later, WEIR_RETRY, NULL, name, reason);
+    return finish(later, &(struct answer){.outcome = WEIR_RETRY, .reason = reason, .class = name});
+}
+
+int weir_later_escalate(struct weir_later later, enum weir_escalation what, const char *reason)
+{
+    return finish(later, &(struct answer){.outcome = WEIR_ESCALATE, .reason = reason, .escalation = what});
 }
 
 int weir_later_dead(struct weir_later later, const char *reason)
 {
-    return finish(later, WEIR_DEAD, NULL, NULL, reason);
+    return finish(later, &(struct answer){.outcome = WEIR_DEAD, .reason = reason});
 }
 
 enum weir_later_state weir_message_later_state(const struct weir_message *message)
@@ -459,6 +484,7 @@ enum weir_outcome weir_message_last_word(struct weir_message *message)
     message->has_delay = message->later_has_delay;
     message->delay_ms = message->later_delay_ms;
     message->retry_class = message->later_class;
+    message->escalation = message->later_escalation;
     return (enum weir_outcome)message->later_outcome;
 }
 

@@ -100,6 +100,8 @@ struct weir_message {
 
     uint8_t retry_class;               /* of the failure: index in the topic's policies; while out the worker's */
     uint8_t later_class;               /* likewise, of whoever answers the handle */
+    uint8_t escalation;                /* enum weir_escalation; while out the worker's */
+    uint8_t later_escalation;          /* likewise, of whoever answers the handle */
     struct weir_failure *failure;      /* NULL: it has not failed */
     char *later_reason;                /* words, allocated; NULL none */
     uint32_t delay_ms, later_delay_ms; /* asked for, if has_delay */

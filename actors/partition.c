@@ -129,6 +129,8 @@ bool weir_partition_may_start(const struct weir_partition *partition, const stru
     if (consumer->journal && message->crashes == 0 &&
         atomic_load_explicit(&consumer->alone_round, memory_order_relaxed) != 0)
         return false;
+    if (weir_partition_is_escalated(partition))
+        return false;
     /* The epoch last: it never opens again, while the lease, once the partition has been lost, is nobody's any more. */
     return weir_consumer_lease_holds(consumer, weir_worker_now_ns(worker)) &&
            atomic_load_explicit(&partition->open_epoch, memory_order_acquire) == message->epoch;

@@ -6,6 +6,7 @@
  *   partition_pull.c      pulling and routing to key actors
  *   partition_window.c    the window: credit in messages and bytes
  *   partition_finish.c    what becomes of a run: finished, retried, held, dead
+ *   partition_supervise.c what stops a partition in place: escalations
  *   partition_suspect.c   messages that a process before this one did not survive
  *   partition_data.c      keys kept for the user's state, and the end of that
  *   partition_epoch.c     begin, drain and end of an epoch; the map on the way in and on the way out
@@ -128,6 +129,7 @@ struct weir_partition {
     _Atomic uint32_t trouble;       /* enum weir_kafka_error that stopped pulling; partition sets, control clears */
     _Atomic bool user_paused;       /* any */
     _Atomic uint64_t output_bytes;  /* of what handlers have emitted and nobody has acknowledged; any */
+    _Atomic bool escalated;         /* no handler starts: see partition_supervise.c; any */
     _Atomic bool assigned;          /* control */
     struct weir_kafka_queue *queue; /* control, while the gate is closed */
     struct {                        /* see partition_suspect.c */
@@ -300,6 +302,13 @@ void weir_partition_suspect_is_finished(struct weir_partition *partition, const 
 void weir_partition_suspect_is_back(struct weir_partition *partition, const struct weir_key *key); /* from its run */
 void weir_partition_serve_suspects(struct weir_partition *partition);
 void weir_partition_tell_quiet(struct weir_partition *partition);
+
+/* partition_supervise.c */
+void weir_partition_escalate(struct weir_partition *partition, struct weir_key *key);
+static inline bool weir_partition_is_escalated(const struct weir_partition *partition)
+{
+    return atomic_load_explicit(&partition->escalated, memory_order_relaxed);
+}
 
 /* partition_data.c; nothing of it is called where no key has data, but where it says so */
 /** A READY key with data: true if it is not to run its next message now (it has none, or its data must end first). */

@@ -137,6 +137,7 @@ static void begin(struct weir_partition *partition)
     partition->begin.has_map = false;
     partition->finished = partition->finished_told = partition->handed_back_closing = 0;
     partition->changed = false;
+    atomic_store_explicit(&partition->escalated, false, memory_order_relaxed);
     if (partition->consumer->journal)
         weir_partition_expect_suspects(partition);
     weir_partition_set_pause(partition, WEIR_PAUSE_ERROR | WEIR_PAUSE_MEMORY, false);
@@ -208,26 +209,34 @@ static void end(struct weir_partition *partition)
     weir_timers_cancel(weir_worker_timers(partition->resident.home), &partition->sweep);
 }
 
+/* Does the key wait for what a close does not wait for? */
+static bool is_held(const struct weir_partition *partition, const struct weir_key *key)
+{
+    return key->state == WEIR_KEY_WAITING || weir_key_is_writing(key) ||
+           (key->state == WEIR_KEY_PARKED && weir_partition_is_escalated(partition));
+}
+
 /* At-most-once leaves parked what is not committed: it can be handed back. */
 static bool nothing_runs(const struct weir_partition *partition)
 {
     int64_t committed = atomic_load_explicit(&partition->committed, memory_order_acquire);
     for (const struct weir_message *message = partition->tracker.head; message; message = message->after) {
         bool waits = is_at_most_once(partition) && message->offset >= committed;
-        if (message->owner && !waits)
+        if (message->owner && !waits && !(weir_partition_is_escalated(partition) && is_held(partition, message->owner)))
             return false;
     }
     return true;
 }
 
-/* Only messages that wait for a retry, or for a dead letter or outputs that cannot be sent now, are left. Stragglers of
- * an older epoch are not in the tracker: nothing is waited for but what stands behind them. */
+/* Only messages that wait for a retry, for a dead letter or outputs that cannot be sent now, or in a partition that was
+ * stopped, are left. Stragglers of an older epoch are not in the tracker: nothing is waited for but what stands behind
+ * them. */
 static bool only_held(const struct weir_partition *partition)
 {
     if (partition->dlq_pending > 0 || partition->outputs_pending > 0)
         return false;
     for (const struct weir_message *message = partition->tracker.head; message; message = message->after) {
-        if (message->owner->state != WEIR_KEY_WAITING && !weir_key_is_writing(message->owner))
+        if (!is_held(partition, message->owner))
             return false;
     }
     return true;

@@ -541,6 +541,9 @@ static void act(struct weir_partition *partition, struct weir_key *key, enum wei
         burn_attempt(partition, key->first);
         die(partition, key, WEIR_DLQ_DEAD);
         break;
+    case WEIR_ESCALATE:
+        weir_partition_escalate(partition, key);
+        break;
     case WEIR_LATER:
         atomic_store_explicit(&partition->consumer->gives_out, true, memory_order_relaxed);
         await_answer(partition, key);

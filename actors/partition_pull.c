@@ -75,7 +75,8 @@ void weir_partition_schedule(struct weir_partition *partition, struct weir_key *
     bool kept =
         partition->consumer->journal &&
         (key->first->crashes > 0 || atomic_load_explicit(&partition->consumer->alone_round, memory_order_acquire) != 0);
-    if (!committed || kept || !weir_consumer_lease_holds(partition->consumer, now_ns)) {
+    if (!committed || kept || weir_partition_is_escalated(partition) ||
+        !weir_consumer_lease_holds(partition->consumer, now_ns)) {
         weir_key_move(key, WEIR_KEY_PARKED);
         weir_key_list_append(&partition->parked, key);
         return;

@@ -133,7 +133,8 @@ void weir_partition_serve_suspects(struct weir_partition *partition)
     if (partition->suspect_last < 0 && turn == partition->suspect_turn && !waited)
         return;
     struct weir_key *key = choose(partition);
-    if (!weir_consumer_lease_holds(partition->consumer, weir_worker_now_ns(partition->resident.home)))
+    if (weir_partition_is_escalated(partition) ||
+        !weir_consumer_lease_holds(partition->consumer, weir_worker_now_ns(partition->resident.home)))
         key = NULL;
     if (turn != partition->suspect_turn) {
         take_turn(partition, turn, key);

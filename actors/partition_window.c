@@ -202,6 +202,7 @@ static void update_window(struct weir_partition *partition, uint64_t bytes_bound
     bool user = atomic_load_explicit(&partition->user_paused, memory_order_relaxed) ||
                 atomic_load_explicit(&partition->consumer->user_paused, memory_order_relaxed);
     weir_partition_set_pause(partition, WEIR_PAUSE_USER, user);
+    weir_partition_set_pause(partition, WEIR_PAUSE_ESCALATED, weir_partition_is_escalated(partition));
     bool trouble = atomic_load_explicit(&partition->trouble, memory_order_acquire) != WEIR_KAFKA_NONE;
     weir_partition_set_pause(partition, WEIR_PAUSE_ERROR, trouble);
 }

@@ -25,7 +25,7 @@ static void violate(struct weir_testkit *kit, const char *format, ...)
 
 const char *weir_kit_outcome_name(enum weir_outcome outcome)
 {
-    static const char *const names[] = {"ack", "skip", "retry", "dead", "overloaded", "later"};
+    static const char *const names[] = {"ack", "skip", "retry", "dead", "overloaded", "later", "escalate"};
     return (size_t)outcome < WEIR_COUNT(names) ? names[outcome] : "nothing known";
 }
 
@@ -234,7 +234,7 @@ enum weir_outcome weir_kit_handle(struct weir_message *message, void *user)
     if (outcome == WEIR_LATER)
         run_given_out(sent, run, message);
     else
-        run_end(sent, run, (int)outcome < WEIR_ACK || outcome > WEIR_LATER ? WEIR_RETRY : outcome, message);
+        run_end(sent, run, (int)outcome < WEIR_ACK || outcome > WEIR_ESCALATE ? WEIR_RETRY : outcome, message);
     weir_kit_look_at_handles(kit);
     return outcome;
 }

@@ -71,7 +71,8 @@ WEIR_EXPORT void weir_consumer_destroy(struct weir_consumer *consumer);
 
 /**
  * Stop and resume pulling, for one partition or, with topic NULL, all. Handlers of what was pulled go on. The state
- * holds across rebalances. Independent of every other pause.
+ * holds across rebalances. Independent of every other pause, but that resume also ends an escalation
+ * (WEIR_PAUSE_ESCALATED): the message that stopped the partition runs again.
  *
  * Thread: any.    Blocks: never.    Errors: WEIR_STATE unless started; WEIR_INVALID for an unknown partition.
  */

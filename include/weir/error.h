@@ -23,6 +23,7 @@ enum weir_code {
     WEIR_SYSTEM = -6,     /* the operating system refused; the sentence carries its words */
     WEIR_UNFINISHED = -7, /* closed, but messages remained that never finished; the sentence counts them */
     WEIR_FULL = -8,       /* a bounded queue has no place; try again later */
+    WEIR_ESCALATED = -9,  /* a handler stopped the consumer; the sentence carries its reason */
 };
 
 #define WEIR_ERROR_TEXT_SIZE 512

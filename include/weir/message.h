@@ -35,6 +35,7 @@ enum weir_outcome {
     WEIR_DEAD,       /* not retryable: to the dead letter queue now */
     WEIR_OVERLOADED, /* the downstream cannot take it now: run it again after a backoff, no attempt is burnt */
     WEIR_LATER,      /* not finished yet: weir_later_finish() will say; take the handle first */
+    WEIR_ESCALATE,   /* stop the partition, or the consumer: see weir_escalate() */
 };
 
 typedef enum weir_outcome weir_handler(struct weir_message *message, void *user);
@@ -104,6 +105,28 @@ WEIR_EXPORT enum weir_outcome weir_retry_class(struct weir_message *message, con
 /** WEIR_DEAD with a reason: `return weir_dead(message, "no such customer");` Copied and cut as above. */
 WEIR_EXPORT enum weir_outcome weir_dead(struct weir_message *message, const char *reason);
 
+/** What WEIR_ESCALATE stops. */
+enum weir_escalation {
+    WEIR_STOP_PARTITION = 0, /* this message's */
+    WEIR_STOP_CONSUMER,      /* all of it */
+};
+
+/**
+ * WEIR_ESCALATE with what is to stop and why: `return weir_escalate(message, WEIR_STOP_PARTITION, "the ledger is
+ * closed");` For what is wrong with more than this message, and what trying again would make worse.
+ *
+ * The message is not finished, and no attempt is burnt. A partition that stops starts no handler and pulls nothing
+ * (pause WEIR_PAUSE_ESCALATED) until weir_consumer_resume() is called for it, or it leaves this process: then the
+ * message runs again. A consumer that stops closes: runs under way are waited for, what was finished is committed, and
+ * weir_consumer_run() returns WEIR_ESCALATED with the reason. Runs that have begun go on to their ends.
+ *
+ * reason:  UTF-8, copied, cut at 255 bytes; goes to the log. May be NULL.
+ *
+ * Thread: the handler's.    Blocks: never.
+ */
+WEIR_EXPORT enum weir_outcome weir_escalate(struct weir_message *message, enum weir_escalation what,
+                                            const char *reason);
+
 /**
  * A handle for a message that will be finished later. A value: copy it, store it, pass it to another thread.
  */
@@ -133,6 +156,7 @@ WEIR_EXPORT int weir_later_finish(struct weir_later later, enum weir_outcome out
 WEIR_EXPORT int weir_later_retry(struct weir_later later, const char *reason);
 WEIR_EXPORT int weir_later_retry_after(struct weir_later later, uint64_t delay_ms, const char *reason);
 WEIR_EXPORT int weir_later_retry_class(struct weir_later later, const char *name, const char *reason);
+WEIR_EXPORT int weir_later_escalate(struct weir_later later, enum weir_escalation what, const char *reason);
 WEIR_EXPORT int weir_later_dead(struct weir_later later, const char *reason);
 
 /**

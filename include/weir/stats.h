@@ -27,6 +27,7 @@ enum weir_pause {
     WEIR_PAUSE_MEMORY = 1 << 8,  /* an allocation failed; tried again each second */
     WEIR_PAUSE_ERROR = 1 << 9,   /* the broker refuses this partition (reset policy `error`, authorization, deleted) */
     WEIR_PAUSE_OUTPUT = 1 << 10, /* outputs are refused, and too much waits for them */
+    WEIR_PAUSE_ESCALATED = 1 << 11, /* a handler stopped the partition, see weir_escalate() */
 };
 
 struct weir_counters {
@@ -49,6 +50,7 @@ struct weir_counters {
     uint64_t output_failures;     /* outputs refused by the broker or by librdkafka */
     uint64_t outputs_dropped;     /* emitted by runs that failed, and never sent */
     uint64_t outputs_lost;        /* at-most-once: refused, and not sent again as they may be in the log */
+    uint64_t escalations;         /* runs that ended in WEIR_ESCALATE */
     uint64_t key_states_created;  /* states of keys, see key_state.h */
     uint64_t key_states_destroyed;
     uint64_t key_states_evicted; /* of them, for weir.key.state.keys.max or bytes.max */

@@ -12,7 +12,7 @@ Test(errors, every_code_has_its_name)
             cr_assert_str_neq(weir_code_name(code), weir_code_name(other));
     }
     cr_assert_str_eq(weir_code_name(WEIR_STALE), "WEIR_STALE");
-    cr_assert_str_eq(weir_code_name(WEIR_FULL - 1), "WEIR_UNKNOWN");
+    cr_assert_str_eq(weir_code_name(WEIR_ESCALATED - 1), "WEIR_UNKNOWN");
     cr_assert_str_eq(weir_code_name(1), "WEIR_UNKNOWN");
 }
 
