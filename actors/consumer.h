@@ -56,6 +56,7 @@ struct weir_consumer {
     bool handles_signals;
     struct weir_key_state_class key_state; /* constant after start; create NULL: keys have no state */
     struct weir_journal *journal;          /* NULL: none */
+    bool breaks;                           /* there is a circuit breaker */
 
     /* shared, atomic */
     _Atomic(struct weir_partition *) partitions; /* append only; control pushes, anybody walks */
@@ -71,8 +72,12 @@ struct weir_consumer {
     _Atomic bool escalated; /* a handler has stopped the consumer */
     _Atomic uint64_t rebalances, commits, commit_failures, stragglers, fetched_bytes;
     _Atomic uint64_t started_ns;
-    _Atomic uint64_t emit_logged_ns;  /* the last refusal of weir_emit() that was logged; any */
-    _Atomic uint64_t alone_round;     /* while suspects have their turns: number of the turn; 0: all may run. Control */
+    _Atomic uint64_t emit_logged_ns; /* the last refusal of weir_emit() that was logged; any */
+    _Atomic uint64_t alone_round;    /* while suspects have their turns: number of the turn; 0: all may run. Control */
+    _Atomic uint64_t breaker;        /* number of the probe << 2 | state, see control_breaker.c */
+    _Atomic uint64_t breaker_answer; /* number of the probe << 2 | enum weir_probe. Partitions */
+    _Atomic uint64_t breaker_stood_ns; /* how long it has not been closed, all in all. Control */
+    _Atomic uint64_t breaker_openings;
     _Atomic(const char *) cluster_id; /* allocated; control sets it once, when known */
 
     /* one a worker */

@@ -338,6 +338,7 @@ static void turn(struct weir_actor *actor, struct weir_worker *worker)
     weir_control_commit(control);
     weir_control_rebalance(control); /* a commit that had nothing to do may be what a revocation waits for */
     weir_control_guard(control);
+    weir_control_break(control);
     close_step(control);
     ask_lag(control);
     remind_keeper(control);
@@ -361,6 +362,7 @@ void weir_control_init(struct weir_control *control, struct weir_consumer *consu
     *control = (struct weir_control){.consumer = consumer, .listener = {on_wake, on_event}};
     weir_resident_init(&control->resident, weir_system_worker(consumer->system, WEIR_WORKER_CONTROL), turn, 0, 0);
     weir_timer_init(&control->tick, tick);
+    weir_control_breaker_init(control);
 }
 
 void weir_control_deinit(struct weir_control *control)

@@ -4,6 +4,7 @@
  *   control.c             the turn, the clock, closing, troubles, statistics
  *   control_rebalance.c   assignments: from an event to open partitions and back
  *   control_commit.c      commits: collect snapshots, send, act on the answer
+ *   control_breaker.c     the circuit breaker
  *   control_guard.c       turns of suspects, the deadline of handlers
  *
  * Everything here is level triggered: each turn looks at states and moves what can move; events and wakes only say that
@@ -25,6 +26,7 @@
 #ifndef WEIR_ACTORS_CONTROL_H
 #define WEIR_ACTORS_CONTROL_H
 
+#include "actors/breaker.h"
 #include "actors/kafka.h"
 #include "runtime/worker.h"
 
@@ -108,6 +110,7 @@ struct weir_control {
         struct weir_partition *partition; /* whose turn it is */
     } guard;
     uint64_t enforced_ns;
+    struct weir_breaker breaker;
 
     enum weir_control_closing closing;
     uint64_t closing_until_ns, closing_wanted;
@@ -145,6 +148,10 @@ void weir_control_on_fetched(struct weir_control *control, const struct weir_kaf
 void weir_control_on_watermarks(struct weir_control *control, const struct weir_kafka_event *event);
 void weir_control_on_sought(struct weir_control *control, const struct weir_kafka_event *event);
 void weir_control_rebalance(struct weir_control *control); /* move what can move */
+
+/* control_breaker.c */
+void weir_control_breaker_init(struct weir_control *control); /* the consumer's options are known */
+void weir_control_break(struct weir_control *control);        /* move if there is reason to */
 
 /* control_guard.c */
 void weir_control_guard(struct weir_control *control); /* move what can move */

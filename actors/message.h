@@ -102,6 +102,7 @@ struct weir_message {
     uint8_t later_class;               /* likewise, of whoever answers the handle */
     uint8_t escalation;                /* enum weir_escalation; while out the worker's */
     uint8_t later_escalation;          /* likewise, of whoever answers the handle */
+    uint8_t passes;                    /* enum weir_passes, constant while it is out. Owner */
     struct weir_failure *failure;      /* NULL: it has not failed */
     char *later_reason;                /* words, allocated; NULL none */
     uint32_t delay_ms, later_delay_ms; /* asked for, if has_delay */
@@ -113,6 +114,8 @@ struct weir_message {
 };
 
 _Static_assert(sizeof(struct weir_message) <= 200, "each message in flight takes this much");
+/* Does it run though the circuit breaker is not closed? See partition_supervise.c. */
+enum weir_passes { WEIR_PASSES_NOTHING = 0, WEIR_PASSES_BREAKER, WEIR_PASSES_AS_PROBE };
 
 enum weir_later_state { WEIR_LATER_IDLE = 0, WEIR_LATER_ARMED = 1, WEIR_LATER_FINISHED = 2, WEIR_LATER_ABANDONED = 3 };
 

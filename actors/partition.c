@@ -131,6 +131,9 @@ bool weir_partition_may_start(const struct weir_partition *partition, const stru
         return false;
     if (weir_partition_is_escalated(partition))
         return false;
+    if (consumer->breaks && message->passes == WEIR_PASSES_NOTHING &&
+        weir_partition_breaker(partition) != WEIR_BREAKER_STATE_CLOSED)
+        return false; /* a run that is under way as it opens ends early */
     /* The epoch last: it never opens again, while the lease, once the partition has been lost, is nobody's any more. */
     return weir_consumer_lease_holds(consumer, weir_worker_now_ns(worker)) &&
            atomic_load_explicit(&partition->open_epoch, memory_order_acquire) == message->epoch;

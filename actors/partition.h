@@ -6,7 +6,7 @@
  *   partition_pull.c      pulling and routing to key actors
  *   partition_window.c    the window: credit in messages and bytes
  *   partition_finish.c    what becomes of a run: finished, retried, held, dead
- *   partition_supervise.c what stops a partition in place: escalations
+ *   partition_supervise.c what stops a partition in place: escalations, the circuit breaker
  *   partition_suspect.c   messages that a process before this one did not survive
  *   partition_data.c      keys kept for the user's state, and the end of that
  *   partition_epoch.c     begin, drain and end of an epoch; the map on the way in and on the way out
@@ -28,6 +28,7 @@
 #ifndef WEIR_ACTORS_PARTITION_H
 #define WEIR_ACTORS_PARTITION_H
 
+#include "actors/breaker.h"
 #include "actors/budget.h"
 #include "actors/journal.h"
 #include "actors/kafka.h"
@@ -195,6 +196,7 @@ struct weir_partition {
     bool budget_spent, changed;
     int64_t suspect_last;         /* the highest offset of this epoch that is suspected; -1: none */
     struct weir_key *suspect_key; /* has the turn `suspect_turn`; NULL: none has */
+    uint64_t probe;               /* number of the last of the breaker's that was taken here */
     uint64_t suspect_turn;        /* the last that was taken */
     struct weir_timer sweep;
 
@@ -309,6 +311,13 @@ static inline bool weir_partition_is_escalated(const struct weir_partition *part
 {
     return atomic_load_explicit(&partition->escalated, memory_order_relaxed);
 }
+
+enum weir_breaker_state weir_partition_breaker(const struct weir_partition *partition); /* any */
+/** Not where there is no breaker: may the READY key, which is to be dispatched otherwise, not start? If it is the
+ * probe, it has been taken. */
+bool weir_partition_breaker_holds(struct weir_partition *partition, struct weir_key *key);
+void weir_partition_answer_probe(struct weir_partition *partition, struct weir_message *message,
+                                 enum weir_probe answer);
 
 /* partition_data.c; nothing of it is called where no key has data, but where it says so */
 /** A READY key with data: true if it is not to run its next message now (it has none, or its data must end first). */

@@ -213,7 +213,8 @@ static void end(struct weir_partition *partition)
 static bool is_held(const struct weir_partition *partition, const struct weir_key *key)
 {
     return key->state == WEIR_KEY_WAITING || weir_key_is_writing(key) ||
-           (key->state == WEIR_KEY_PARKED && weir_partition_is_escalated(partition));
+           (key->state == WEIR_KEY_PARKED &&
+            (weir_partition_is_escalated(partition) || weir_partition_breaker(partition) != WEIR_BREAKER_STATE_CLOSED));
 }
 
 /* At-most-once leaves parked what is not committed: it can be handed back. */
@@ -228,9 +229,9 @@ static bool nothing_runs(const struct weir_partition *partition)
     return true;
 }
 
-/* Only messages that wait for a retry, for a dead letter or outputs that cannot be sent now, or in a partition that was
- * stopped, are left. Stragglers of an older epoch are not in the tracker: nothing is waited for but what stands behind
- * them. */
+/* Only messages that wait for a retry, for a dead letter or outputs that cannot be sent now, or for the end of an
+ * escalation or of an open breaker, are left. Stragglers of an older epoch are not in the tracker: nothing is waited
+ * for but what stands behind them. */
 static bool only_held(const struct weir_partition *partition)
 {
     if (partition->dlq_pending > 0 || partition->outputs_pending > 0)

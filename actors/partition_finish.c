@@ -314,10 +314,16 @@ static void stretch_deadline(struct weir_message *message, uint64_t delay_ms)
         message->failure->first_ns += delay_ms * MS_NS;
 }
 
+/* The clock of retry deadlines: it stands while the breaker is not closed. */
+static uint64_t retry_clock_ns(const struct weir_partition *partition)
+{
+    return now(partition) - atomic_load_explicit(&partition->consumer->breaker_stood_ns, memory_order_relaxed);
+}
+
 static uint64_t failing_ms(const struct weir_partition *partition, const struct weir_message *message)
 {
-    uint64_t first_ns = message->failure ? message->failure->first_ns : 0;
-    return first_ns != 0 && now(partition) > first_ns ? (now(partition) - first_ns) / MS_NS : 0;
+    uint64_t first_ns = message->failure ? message->failure->first_ns : 0, clock_ns = retry_clock_ns(partition);
+    return first_ns != 0 && clock_ns > first_ns ? (clock_ns - first_ns) / MS_NS : 0;
 }
 
 static void note_failure(struct weir_partition *partition, struct weir_message *message)
@@ -328,7 +334,7 @@ static void note_failure(struct weir_partition *partition, struct weir_message *
     failure->last_wall_ms = weir_worker_wall_ms(partition->resident.home);
     if (failure->first_ns != 0)
         return;
-    failure->first_ns = now(partition);
+    failure->first_ns = retry_clock_ns(partition) | 1; /* 0 says that it has not failed */
     failure->first_wall_ms = failure->last_wall_ms;
 }
 
@@ -365,10 +371,10 @@ static void retry(struct weir_partition *partition, struct weir_key *key)
         wait_ms(partition, key, delay_ms);
 }
 
-static void overloaded(struct weir_partition *partition, struct weir_key *key)
+/* The downstream's fault, not the message's: no attempt is burnt, and the retry deadline stands still meanwhile. */
+static void wait_for_room(struct weir_partition *partition, struct weir_key *key)
 {
     struct weir_message *message = key->first;
-    weir_partition_count(partition, overloaded, 1);
     struct weir_failure *failure = weir_message_failure(message);
     uint16_t overloads = failure ? failure->overloads : 0; /* short of memory: each is the first */
     overloads += overloads < UINT16_MAX;
@@ -377,9 +383,16 @@ static void overloaded(struct weir_partition *partition, struct weir_key *key)
     uint64_t delay_ms = message->has_delay ? message->delay_ms
                                            : weir_retry_delay_ms(&partition->consumer->overloaded, overloads,
                                                                  weir_worker_random(partition->resident.home));
-    /* The downstream's fault, not the message's: the retry deadline stands still for as long as it waits. */
     stretch_deadline(message, delay_ms);
     wait_ms(partition, key, delay_ms);
+}
+
+static void overloaded(struct weir_partition *partition, struct weir_key *key)
+{
+    weir_partition_count(partition, overloaded, 1);
+    if (partition->consumer->options->breaker_overloaded == WEIR_BREAKER_OVERLOADED_OPEN)
+        weir_resident_notify(&partition->consumer->control.resident);
+    wait_for_room(partition, key);
 }
 
 void weir_partition_key_timer(struct weir_timer *timer)
@@ -403,7 +416,8 @@ void weir_partition_key_timer(struct weir_timer *timer)
 void weir_partition_enforce_held(struct weir_partition *partition)
 {
     const struct weir_options *options = partition->consumer->options;
-    if (options->held_policy != WEIR_HELD_DEAD || partition->state != WEIR_PARTITION_ACTIVE)
+    if (options->held_policy != WEIR_HELD_DEAD || partition->state != WEIR_PARTITION_ACTIVE ||
+        weir_partition_breaker(partition) != WEIR_BREAKER_STATE_CLOSED)
         return;
     /* Begin below the bound, so that the intake need not close while dead letters are on their way; what is dying will
      * make room by itself. */
@@ -515,11 +529,29 @@ static void await_answer(struct weir_partition *partition, struct weir_key *key)
     enter_list(partition, key, WEIR_KEY_LATER);
 }
 
+/* The breaker's probe has ended. True if that was all: a failure is the downstream's, and burns no attempt. */
+static bool answer_probe(struct weir_partition *partition, struct weir_key *key, enum weir_outcome outcome)
+{
+    bool succeeded = outcome == WEIR_ACK || outcome == WEIR_SKIP;
+    bool failed = outcome == WEIR_RETRY || outcome == WEIR_OVERLOADED;
+    weir_partition_answer_probe(partition, key->first,
+                                succeeded ? WEIR_PROBE_SUCCEEDED
+                                : failed  ? WEIR_PROBE_FAILED
+                                          : WEIR_PROBE_VOID);
+    if (outcome != WEIR_RETRY || partition->consumer->options->delivery == WEIR_AT_MOST_ONCE)
+        return false;
+    weir_partition_count(partition, retries, 1);
+    wait_for_room(partition, key);
+    return true;
+}
+
 /* Act on the outcome of the first message of a READY key. */
 static void act(struct weir_partition *partition, struct weir_key *key, enum weir_outcome outcome)
 {
     if (outcome > WEIR_SKIP && outcome != WEIR_LATER)
         drop_outputs(partition, key->first);
+    if (key->first->passes == WEIR_PASSES_AS_PROBE && outcome != WEIR_LATER && answer_probe(partition, key, outcome))
+        return;
     switch (outcome) {
     case WEIR_ACK:
     case WEIR_SKIP:
@@ -626,6 +658,8 @@ static void come_back(struct weir_partition *partition, struct weir_key *key)
     weir_key_move(key, WEIR_KEY_READY);
     if (partition->suspect_key)
         weir_partition_suspect_is_back(partition, key);
+    if (key->first->passes == WEIR_PASSES_AS_PROBE && (key->run_done == 0 || is_stale(partition, key->first)))
+        weir_partition_answer_probe(partition, key->first, WEIR_PROBE_VOID);
 }
 
 void weir_partition_take_back(struct weir_partition *partition, struct weir_key *key)

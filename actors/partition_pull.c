@@ -57,6 +57,12 @@ static struct weir_key *find_key(struct weir_partition *partition, const struct 
     return key;
 }
 
+static void park(struct weir_partition *partition, struct weir_key *key)
+{
+    weir_key_move(key, WEIR_KEY_PARKED);
+    weir_key_list_append(&partition->parked, key);
+}
+
 void weir_partition_schedule(struct weir_partition *partition, struct weir_key *key)
 {
     if (key->state == WEIR_KEY_IDLE && key->count > 0)
@@ -76,14 +82,17 @@ void weir_partition_schedule(struct weir_partition *partition, struct weir_key *
         partition->consumer->journal &&
         (key->first->crashes > 0 || atomic_load_explicit(&partition->consumer->alone_round, memory_order_acquire) != 0);
     if (!committed || kept || weir_partition_is_escalated(partition) ||
-        !weir_consumer_lease_holds(partition->consumer, now_ns)) {
-        weir_key_move(key, WEIR_KEY_PARKED);
-        weir_key_list_append(&partition->parked, key);
+        !weir_consumer_lease_holds(partition->consumer, now_ns) ||
+        (partition->consumer->breaks &&
+         weir_partition_breaker_holds(partition, key))) { /* last: it may take the probe */
+        park(partition, key);
         return;
     }
     uint64_t run = key->count < options->turn_messages_max ? key->count : options->turn_messages_max;
     if (options->delivery == WEIR_AT_MOST_ONCE)
         run = 1; /* what stands behind may not be committed yet */
+    if (key->first->passes != WEIR_PASSES_NOTHING)
+        run = 1; /* what stands behind does not pass */
     if (key->first->offset <= partition->suspect_last)
         run = weir_partition_clip_run(key, run);
     weir_partition_dispatch(partition, key, run);

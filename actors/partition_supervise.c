@@ -10,7 +10,12 @@
  * `escalated` is a word of the partition: set by the owner (and by control for all, once the consumer stops), cleared
  * by whoever resumes and by the owner as an epoch begins. Runs under way end by it as by the breaker: see
  * weir_partition_may_start().
+ *
+ * Breaker (breaker.h). While it is not closed keys are parked, whatever they wait for; the one that takes the probe is
+ * dispatched as a run of one message. A probe that asks for a retry burns no attempt: it was asked for by the breaker.
+ * Deadlines of retries are measured by a clock that stands while it is not closed (weir_partition_retry_clock_ns()).
  */
+#include "actors/breaker.h"
 #include "actors/consumer.h"
 #include "actors/partition.h"
 #include "runtime/log.h"
@@ -33,4 +38,52 @@ void weir_partition_escalate(struct weir_partition *partition, struct weir_key *
     weir_partition_set_pause(partition, WEIR_PAUSE_ESCALATED, true);
     if (whole)
         weir_consumer_escalate(partition->consumer, text);
+}
+
+/* ---- the breaker ---- */
+
+enum weir_breaker_state weir_partition_breaker(const struct weir_partition *partition)
+{
+    const struct weir_consumer *consumer = partition->consumer;
+    if (!consumer->breaks)
+        return WEIR_BREAKER_STATE_CLOSED;
+    return (enum weir_breaker_state)(atomic_load_explicit(&consumer->breaker, memory_order_acquire) & 3);
+}
+
+/* At most once, what was committed runs in the drain or is lost: then rather against an open breaker. */
+static bool must_run(const struct weir_partition *partition)
+{
+    return partition->state == WEIR_PARTITION_DRAINING;
+}
+
+bool weir_partition_breaker_holds(struct weir_partition *partition, struct weir_key *key)
+{
+    struct weir_consumer *consumer = partition->consumer;
+    uint64_t word = atomic_load_explicit(&consumer->breaker, memory_order_acquire);
+    key->first->passes = WEIR_PASSES_NOTHING;
+    if ((word & 3) == WEIR_BREAKER_STATE_CLOSED)
+        return false;
+    if (must_run(partition)) {
+        key->first->passes = WEIR_PASSES_BREAKER;
+        return false;
+    }
+    uint64_t taken = (word & ~UINT64_C(3)) | WEIR_BREAKER_STATE_PROBING;
+    if ((word & 3) == WEIR_BREAKER_STATE_PROBE &&
+        atomic_compare_exchange_strong_explicit(&consumer->breaker, &word, taken, memory_order_acq_rel,
+                                                memory_order_relaxed)) {
+        key->first->passes = WEIR_PASSES_AS_PROBE;
+        partition->probe = word >> 2;
+        return false;
+    }
+    return true;
+}
+
+void weir_partition_answer_probe(struct weir_partition *partition, struct weir_message *message, enum weir_probe answer)
+{
+    struct weir_consumer *consumer = partition->consumer;
+    message->passes = WEIR_PASSES_NOTHING;
+    if (atomic_load_explicit(&consumer->breaker, memory_order_acquire) >> 2 != partition->probe)
+        return; /* it took too long: there has been another since */
+    atomic_store_explicit(&consumer->breaker_answer, partition->probe << 2 | answer, memory_order_release);
+    weir_resident_notify(&consumer->control.resident);
 }

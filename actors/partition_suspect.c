@@ -123,6 +123,7 @@ static void take_turn(struct weir_partition *partition, uint64_t turn, struct we
              (int)partition->number, (long long)key->first->offset);
     unpark(partition, key);
     partition->suspect_key = key;
+    key->first->passes = WEIR_PASSES_BREAKER; /* it may be all there is: no probe could be taken */
     weir_partition_dispatch(partition, key, 1);
 }
 
@@ -133,7 +134,9 @@ void weir_partition_serve_suspects(struct weir_partition *partition)
     if (partition->suspect_last < 0 && turn == partition->suspect_turn && !waited)
         return;
     struct weir_key *key = choose(partition);
-    if (weir_partition_is_escalated(partition) ||
+    enum weir_breaker_state breaker = weir_partition_breaker(partition);
+    if (weir_partition_is_escalated(partition) || breaker == WEIR_BREAKER_STATE_OPEN ||
+        breaker == WEIR_BREAKER_STATE_PROBING ||
         !weir_consumer_lease_holds(partition->consumer, weir_worker_now_ns(partition->resident.home)))
         key = NULL;
     if (turn != partition->suspect_turn) {

@@ -203,6 +203,10 @@ static void update_window(struct weir_partition *partition, uint64_t bytes_bound
                 atomic_load_explicit(&partition->consumer->user_paused, memory_order_relaxed);
     weir_partition_set_pause(partition, WEIR_PAUSE_USER, user);
     weir_partition_set_pause(partition, WEIR_PAUSE_ESCALATED, weir_partition_is_escalated(partition));
+    enum weir_breaker_state breaker = weir_partition_breaker(partition);
+    /* While a probe is wanted it may have to be pulled first. */
+    weir_partition_set_pause(partition, WEIR_PAUSE_BREAKER,
+                             breaker == WEIR_BREAKER_STATE_OPEN || breaker == WEIR_BREAKER_STATE_PROBING);
     bool trouble = atomic_load_explicit(&partition->trouble, memory_order_acquire) != WEIR_KAFKA_NONE;
     weir_partition_set_pause(partition, WEIR_PAUSE_ERROR, trouble);
 }

@@ -71,6 +71,13 @@ static const struct weir_partition *first(const struct weir_consumer *consumer)
     return atomic_load_explicit(&consumer->partitions, memory_order_acquire);
 }
 
+static uint32_t breaker_now(uint64_t state)
+{
+    return state == WEIR_BREAKER_STATE_CLOSED ? WEIR_BREAKER_CLOSED
+           : state == WEIR_BREAKER_STATE_OPEN ? WEIR_BREAKER_OPEN
+                                              : WEIR_BREAKER_PROBING;
+}
+
 void weir_consumer_stats(const struct weir_consumer *consumer, struct weir_stats *stats, size_t stats_size)
 {
     uint64_t now_ns = consumer->seam->now_ns(consumer->seam), started_ns = load(&consumer->started_ns);
@@ -82,6 +89,8 @@ void weir_consumer_stats(const struct weir_consumer *consumer, struct weir_stats
         .commit_failures = load(&consumer->commit_failures),
         .stragglers = load(&consumer->stragglers),
         .fetched_bytes = load(&consumer->fetched_bytes),
+        .breaker = breaker_now(load(&consumer->breaker) & 3),
+        .breaker_openings = load(&consumer->breaker_openings),
     };
     for (const struct weir_partition *partition = first(consumer); partition; partition = partition->list_next) {
         struct weir_partition_stats one;

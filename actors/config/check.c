@@ -172,6 +172,7 @@ static int check_pairs(const struct weir_config *config, struct weir_error *erro
         {OFFSET(window_bytes_max), OFFSET(memory_bytes_max)},
         {OFFSET(retry_base_ms), OFFSET(retry_max_ms)},
         {OFFSET(overloaded_base_ms), OFFSET(overloaded_max_ms)},
+        {OFFSET(breaker_open_ms), OFFSET(breaker_open_ms_max)},
     };
     for (size_t index = 0; index < WEIR_COUNT(PAIRS); index++) {
         uint64_t low = number_at(options, PAIRS[index].low), high = number_at(options, PAIRS[index].high);

@@ -174,6 +174,7 @@ static const char CONSTRAINTS[] =
     "- `weir.window.bytes.max` is at most `weir.memory.bytes.max`.\n"
     "- `weir.retry.base.ms` is at most `weir.retry.max.ms`, `weir.overloaded.base.ms` at most "
     "`weir.overloaded.max.ms`.\n"
+    "- `weir.breaker.open.ms` is at most `weir.breaker.open.ms.max`.\n"
     "- `weir.revoke.drain.ms.max` is at most half of `max.poll.interval.ms`: the group expels members that answer "
     "late.\n"
     "- A topic with options of its own is one of `weir.topics`, unless an expression is there; its `retry.base.ms` is "

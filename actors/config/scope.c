@@ -139,7 +139,7 @@ int weir_scope_set(struct weir_config *config, enum weir_scope scope, const char
 const char *weir_scope_get(const struct weir_config *config, enum weir_scope scope, const char *name)
 {
     char part[WEIR_SCOPE_NAME_SIZE];
-    size_t index;
+    size_t index = 0;
     if (split(scope, name, part, &index, NULL) != 0)
         return NULL;
     const struct weir_override *override = find(config, scope, part, index);

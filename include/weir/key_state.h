@@ -43,8 +43,9 @@ struct weir_key_state_class {
     /** Make the state of the message's key: topic, partition and key may be read from it. NULL: it failed, and
      *  weir_message_state() returns NULL. Called within it. */
     void *(*create)(struct weir_message *message, void *user);
-    /** Free it. Never beside a run of that key, nor before it. Must not block for long where handlers must not, and
-     * must not call this consumer. */
+    /** Free it. Never beside a run of that key, nor before it. On a thread that runs handlers, but for a state that a
+     *  close has found under a handle: that ends in weir_consumer_destroy(). Must not block for long where handlers
+     *  must not, and must not call this consumer. */
     void (*destroy)(void *state, void *user);
     size_t bytes; /* what a fresh state counts for, see weir_message_state_resize() */
     void *user;

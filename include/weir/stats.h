@@ -19,7 +19,7 @@ enum weir_pause {
     WEIR_PAUSE_WINDOW = 1 << 0,  /* messages or bytes in flight are at their bound (partition's or global) */
     WEIR_PAUSE_HELD = 1 << 1,    /* held messages are at their bound */
     WEIR_PAUSE_USER = 1 << 2,    /* weir_consumer_pause() */
-    WEIR_PAUSE_BREAKER = 1 << 3, /* reserved: the circuit breaker is open */
+    WEIR_PAUSE_BREAKER = 1 << 3, /* the circuit breaker is open */
     WEIR_PAUSE_RATE = 1 << 4,    /* reserved: a rate limit */
     WEIR_PAUSE_REVOKE = 1 << 5,  /* a rebalance is under way, or the partition is not open yet */
     WEIR_PAUSE_MAP = 1 << 6,     /* reserved: the map of a transaction is full */
@@ -80,6 +80,13 @@ struct weir_partition_stats {
     struct weir_counters counters;
 };
 
+/** Where the circuit breaker stands. */
+enum weir_breaker_now {
+    WEIR_BREAKER_CLOSED = 0, /* all may run; also where there is none */
+    WEIR_BREAKER_OPEN,       /* nothing starts */
+    WEIR_BREAKER_PROBING,    /* one message runs, or is waited for that could */
+};
+
 struct weir_stats {
     size_t size;
     uint64_t uptime_ms;
@@ -99,6 +106,8 @@ struct weir_stats {
     uint64_t fetched_bytes; /* received from the brokers; 0 until the first librdkafka statistics */
     uint64_t key_states;    /* states of keys, of idle ones too */
     uint64_t key_state_bytes;
+    uint32_t breaker; /* enum weir_breaker_now */
+    uint64_t breaker_openings;
     struct weir_counters counters;
 };
 

@@ -155,6 +155,27 @@ static bool check_charges(const char *output, struct weir_mock *mock, const stru
            equals("dead letters", weir_mock_end_offset(mock, EXAMPLE_LETTERS, 0), 2);
 }
 
+/* ---- downstream_down: 60 entries, then the one that stops the program ---- */
+
+static void fill_entries(struct weir_mock *mock)
+{
+    weir_mock_produce_many(mock, EXAMPLE_TOPIC, 0, 0, 60, 30);
+    const char *end = "close the day";
+    weir_mock_produce(mock, EXAMPLE_TOPIC, 0, "key-0", 5, end, strlen(end));
+}
+
+static bool check_entries(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
+{
+    int booked = -1, failed = -1;
+    const char *last = strstr(output, " booked, ");
+    while (last && last > output && last[-1] != '\n')
+        last--;
+    return says(output, "breaker: closed -> open") && says(output, "breaker: probing -> closed") &&
+           says(output, "WEIR_ESCALATED") && says(output, "the day is closed") && last &&
+           sscanf(last, "%d booked, %d calls failed", &booked, &failed) == 2 && booked > 0 && failed >= 20 &&
+           failed < 60 && equals("dead letters", weir_mock_end_offset(mock, EXAMPLE_LETTERS, 0), 0);
+}
+
 /* ---- graceful_stop: once with all finished, once with something left ---- */
 
 static void fill_some(struct weir_mock *mock)
@@ -244,6 +265,13 @@ const struct weir_example_case weir_example_cases[] = {
      .arguments = {QUICK, "--server", "@postgres"},
      .fill = fill_payments,
      .check = check_payments},
+    {.name = "downstream_down",
+     .group = "weir-example-downstream_down",
+     .arguments = {QUICK},
+     .fill = fill_entries,
+     .ends = true,
+     .status = 1,
+     .check = check_entries},
     {.name = "graceful_stop",
      .group = "weir-example-graceful_stop",
      .arguments = {QUICK, "--work-ms", "10"},

@@ -19,6 +19,7 @@ struct weir_example_case {
     const char *arguments[8]; /* besides; "@server", "@file", "@postgres": see run.c */
     void (*fill)(struct weir_mock *mock);
     int64_t commits_min; /* stop it when so many messages are committed; 0: all */
+    bool ends;           /* by itself, when its work is done */
     int status;          /* that it must end with */
     bool (*check)(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts);
 };

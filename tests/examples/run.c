@@ -128,7 +128,9 @@ static bool await_work(struct child *child, struct weir_mock *mock, const struct
     int64_t committed = 0, produced = 0;
     for (long waited_ms = 0; waited_ms < WORK_MS_MAX; waited_ms += LOOK_MS) {
         count_committed(mock, example->group, &committed, &produced);
-        if (committed >= (example->commits_min > 0 ? example->commits_min : produced))
+        if (!example->ends && committed >= (example->commits_min > 0 ? example->commits_min : produced))
+            return true;
+        if (has_ended(child) && example->ends)
             return true;
         if (has_ended(child)) {
             fprintf(stderr, "it ended by itself\n");
