@@ -3,6 +3,8 @@
 #include "runtime/check.h"
 #include <string.h>
 
+#define ABSTAIN_NS UINT64_C(100000000)
+
 static const char *const state_names[WEIR_BREAKER_STATES] = {"closed", "open", "to be probed", "probing"};
 
 #define BIT(state) (1u << (state))
@@ -99,10 +101,11 @@ static void close(struct weir_breaker *breaker, uint64_t now_ns, const struct we
     memset(breaker->slots, 0, sizeof breaker->slots);
 }
 
-static void let_probe(struct weir_breaker *breaker)
+static void let_probe(struct weir_breaker *breaker, uint64_t now_ns)
 {
     move(breaker, WEIR_BREAKER_STATE_PROBE);
     breaker->probe++;
+    breaker->until_ns = now_ns + ABSTAIN_NS;
 }
 
 static bool step_probing(struct weir_breaker *breaker, uint64_t now_ns, const struct weir_breaker_totals *totals,
@@ -122,7 +125,7 @@ static bool step_probing(struct weir_breaker *breaker, uint64_t now_ns, const st
     case WEIR_PROBE_VOID:
         break;
     }
-    let_probe(breaker);
+    let_probe(breaker, now_ns);
     return true;
 }
 
@@ -140,11 +143,16 @@ bool weir_breaker_step(struct weir_breaker *breaker, uint64_t now_ns, const stru
     case WEIR_BREAKER_STATE_OPEN:
         if (now_ns < breaker->until_ns)
             return false;
-        let_probe(breaker);
+        let_probe(breaker, now_ns);
         return true;
     case WEIR_BREAKER_STATE_PROBE:
-        if (!taken)
+        if (!taken && now_ns < breaker->until_ns)
             return false;
+        if (!taken) {
+            breaker->probe++; /* whoever had the last may take this one */
+            breaker->until_ns = UINT64_MAX;
+            return true;
+        }
         move(breaker, WEIR_BREAKER_STATE_PROBING);
         breaker->until_ns = now_ns + breaker->policy.open_ns;
         if (answer == WEIR_PROBE_UNDER_WAY)

@@ -5,7 +5,8 @@
  *
  *     CLOSED   all may run; the last runs are counted, in slots of a tenth of the window
  *     OPEN     nothing starts, until a delay is over
- *     PROBE    one message may run, and whoever has one takes it
+ * PROBE    one message may run, and whoever has one takes it; for 100 ms not he who had the last, so that one with
+ *              messages that always fail does not keep it open for all
  *     PROBING  it runs: success closes, failure opens for twice as long, up to a bound. What says nothing of the
  *              downstream (dead, not started, no answer within the delay) makes room for another probe
  *

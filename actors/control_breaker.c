@@ -3,9 +3,9 @@
  * Part of the control actor's turn; what it is and when it moves stands in breaker.h, what partitions do by it in
  * partition_supervise.c.
  *
- * One word is shared: number of the probe << 2 | state. Control writes it, but for one move: PROBE to PROBING is made
- * by whichever partition takes the probe, by compare-and-swap; while it is PROBE control writes nothing. The answer is
- * a word of its own with the probe's number, so that one that comes late is none.
+ * One word is shared: number of the probe << 2 | state. All write it by compare-and-swap: control makes all moves but
+ * one, PROBE to PROBING, which is made by whichever partition takes the probe. The answer is a word of its own with the
+ * probe's number, so that one that comes late is none.
  */
 #include "actors/breaker.h"
 #include "actors/consumer.h"

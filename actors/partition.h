@@ -196,7 +196,7 @@ struct weir_partition {
     bool budget_spent, changed;
     int64_t suspect_last;         /* the highest offset of this epoch that is suspected; -1: none */
     struct weir_key *suspect_key; /* has the turn `suspect_turn`; NULL: none has */
-    uint64_t probe;               /* number of the last of the breaker's that was taken here */
+    uint64_t probe;               /* number of the breaker's last that was taken here; 0: none */
     uint64_t suspect_turn;        /* the last that was taken */
     struct weir_timer sweep;
 

@@ -68,7 +68,8 @@ bool weir_partition_breaker_holds(struct weir_partition *partition, struct weir_
         return false;
     }
     uint64_t taken = (word & ~UINT64_C(3)) | WEIR_BREAKER_STATE_PROBING;
-    if ((word & 3) == WEIR_BREAKER_STATE_PROBE &&
+    bool had_last = partition->probe != 0 && partition->probe + 1 == word >> 2;
+    if ((word & 3) == WEIR_BREAKER_STATE_PROBE && !had_last &&
         atomic_compare_exchange_strong_explicit(&consumer->breaker, &word, taken, memory_order_acq_rel,
                                                 memory_order_relaxed)) {
         key->first->passes = WEIR_PASSES_AS_PROBE;

@@ -33,6 +33,12 @@ static void answer(void *argument)
     free(later);
 }
 
+static bool says(const struct weir_message *message, const char *word)
+{
+    return weir_message_value_size(message) == strlen(word) &&
+           memcmp(weir_message_value(message), word, strlen(word)) == 0;
+}
+
 static enum weir_outcome handle(struct weir_message *message, void *user)
 {
     (void)user;
@@ -41,10 +47,10 @@ static enum weir_outcome handle(struct weir_message *message, void *user)
     downstream.runs_while_open += open;
     if (weir_message_attempt(message) > downstream.attempt_max)
         downstream.attempt_max = weir_message_attempt(message);
-    if (weir_message_value_size(message) == 6 && memcmp(weir_message_value(message), "poison", 6) == 0)
+    if (says(message, "poison") || (says(message, "twice") && weir_message_attempt(message) <= 2))
         return WEIR_RETRY;
-    if (weir_message_value_size(message) == 3 && memcmp(weir_message_value(message), "bad", 3) == 0)
-        return WEIR_DEAD;
+    if (says(message, "bad"))
+        return open ? WEIR_DEAD : WEIR_RETRY;
     if (!downstream.by_handle)
         return downstream.down ? downstream.failure : WEIR_ACK;
     struct weir_later *later = malloc(sizeof *later);
@@ -186,7 +192,16 @@ Test(circuit_breaker, lets_deadlines_stand_still)
 {
     static const char *const options[] = {"weir.retry.deadline.ms", "10000", "weir.retry.attempts.max", "0", NULL};
     set_up(options);
-    survive(40 + 70);
+    struct weir_testkit_record record = {.key = "twice", .key_size = 5, .value = "twice", .value_size = 5};
+    const struct weir_testkit_message *twice = weir_testkit_send(kit, &record, NULL);
+    downstream.down = true;
+    send_all();
+    wait_ms(3600000);
+    cr_assert_eq(stats().breaker, (uint32_t)WEIR_BREAKER_OPEN);
+    downstream.down = false;
+    wait_ms(120000);
+    cr_assert_eq(weir_testkit_message_state(twice), WEIR_TESTKIT_ACKED, "it failed for an hour, but for 10 s only");
+    end();
 }
 
 Test(circuit_breaker, is_not_kept_open_by_a_message_that_always_fails)
@@ -207,21 +222,23 @@ Test(circuit_breaker, is_not_kept_open_by_a_message_that_always_fails)
 
 Test(circuit_breaker, is_neither_closed_nor_kept_open_by_a_message_that_is_dead)
 {
-    static const char *const options[] = {"weir.turn.messages.max", "1", NULL};
+    static const char *const options[] = {"weir.breaker.open.ms", "1000", "weir.breaker.open.ms.max", "1000", NULL};
     set_up(options);
     downstream.down = true;
-    send_all();
-    wait_ms(100);
-    cr_assert(is_open());
-    for (unsigned number = 0; number < 3; number++) {
+    for (unsigned number = 0; number < 3; number++) { /* fail at first, are dead as probes */
         char key[16];
         snprintf(key, sizeof key, "bad-%u", number);
         struct weir_testkit_record bad = {.key = key, .key_size = 5, .value = "bad", .value_size = 3};
         cr_assert_not_null(weir_testkit_send(kit, &bad, NULL));
     }
+    send_all();
+    wait_ms(100);
+    cr_assert(is_open());
     wait_ms(300000);
     cr_assert(is_open());
-    cr_assert_leq(downstream.runs, 40u + 20u);
+    cr_assert_leq(downstream.runs, 360u, "%u runs: 300 of them are probes", downstream.runs);
+    cr_assert_eq(stats().breaker_openings, 1);
+    cr_assert_eq(weir_testkit_letters(kit), 3, "they have been probes");
     downstream.down = false;
     wait_ms(62000);
     cr_assert_eq(stats().counters.acked, MESSAGES);

@@ -89,8 +89,11 @@ Test(breaker, lets_one_probe_through_after_its_delay_and_closes_when_that_succee
     quiet(4950);
     cr_assert(step(50, 0, 0, false, WEIR_PROBE_UNDER_WAY));
     cr_assert_eq(breaker.state, WEIR_BREAKER_STATE_PROBE);
+    quiet(50);
+    cr_assert(step(50, 0, 0, false, WEIR_PROBE_UNDER_WAY), "whoever had the last may take it now");
+    cr_assert_eq(breaker.probe, 2);
     quiet(60000); /* nobody has a message */
-    cr_assert_eq(breaker.probe, 1);
+    cr_assert_eq(breaker.probe, 2);
     cr_assert(step(50, 0, 0, true, WEIR_PROBE_UNDER_WAY));
     cr_assert_eq(breaker.state, WEIR_BREAKER_STATE_PROBING);
     cr_assert(step(50, 30, 29, true, WEIR_PROBE_SUCCEEDED));
