@@ -1,5 +1,5 @@
-/* Where the stores' memory comes from: see keep.h. */
-#include "stores/keep.h"
+/* Where the stores' memory comes from: see ids.h. */
+#include "stores/ids.h"
 #include <stdlib.h>
 
 void *weir_store_allocate(size_t size)

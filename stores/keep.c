@@ -1,20 +1,18 @@
 /* See keep.h. */
 #include "stores/keep.h"
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
+#include <stddef.h>
 
 #define QUERY(database, sql, error, results, result_count, ...)                                                  \
     (database)->ops->query((database), (sql), (const struct weir_sql_value[]){__VA_ARGS__},                      \
                            sizeof((const struct weir_sql_value[]){__VA_ARGS__}) / sizeof(struct weir_sql_value), \
                            (results), (result_count), (error))
-#define NUMBER(value) \
-    {                 \
-        NULL, (value) \
+#define NUMBER(value_)     \
+    {                      \
+        .number = (value_) \
     }
-#define TEXT(value) \
-    {               \
-        (value), 0  \
+#define TEXT(value_)     \
+    {                    \
+        .text = (value_) \
     }
 
 static int execute(struct weir_database *database, const char *sql, struct weir_error *error)
@@ -85,8 +83,24 @@ static int settle_anew(struct weir_database *database, struct weir_claim *claim,
     return rows;
 }
 
+/* S4 */
+static int prune_ids(struct weir_database *database, int64_t id, int64_t floor, struct weir_error *error)
+{
+    int64_t sent_ms = WEIR_SQL_NULL, now_ms = weir_ids_now_ms();
+    int rows = QUERY(database, "SELECT max(sent_ms) FROM weir_marks WHERE id = $1 AND log_offset < $2", error, &sent_ms,
+                     1, NUMBER(id), NUMBER(floor));
+    if (rows < 0 || sent_ms == WEIR_SQL_NULL)
+        return rows;
+    int64_t until_ms = sent_ms < now_ms ? sent_ms : now_ms;
+    return QUERY(database, "DELETE FROM weir_ids WHERE id = $1 AND sent_ms < $2", error, NULL, 0, NUMBER(id),
+                 NUMBER(until_ms - (int64_t)database->ids.window_ms));
+}
+
 static int prune(struct weir_database *database, int64_t id, int64_t floor, struct weir_error *error)
 {
+    int rows = weir_ids_are_on(&database->ids) ? prune_ids(database, id, floor, error) : 0;
+    if (rows < 0)
+        return rows;
     return QUERY(database, "DELETE FROM weir_marks WHERE id = $1 AND log_offset < $2", error, NULL, 0, NUMBER(id),
                  NUMBER(floor));
 }
@@ -205,28 +219,4 @@ int weir_database_attach(struct weir_database *database, struct weir_consumer *c
     database->consumer = consumer;
     weir_consumer_on_partition(consumer, weir_database_on_partition, database);
     return 0;
-}
-
-/* ---- errors ---- */
-
-int weir_store_fail(struct weir_error *error, enum weir_code code, const char *format, ...)
-{
-    if (!error)
-        return code;
-    char text[sizeof error->text];
-    va_list arguments;
-    va_start(arguments, format);
-    if (vsnprintf(text, sizeof text, format, arguments) < 0)
-        text[0] = '\0';
-    va_end(arguments);
-    size_t length = 0;
-    for (; text[length] != '\0'; length++) /* databases write more than one line */
-        if ((unsigned char)text[length] < ' ' || text[length] == 0x7f)
-            text[length] = ' ';
-    while (length > 0 && text[length - 1] == ' ')
-        length--;
-    memcpy(error->text, text, length);
-    error->text[length] = '\0';
-    error->code = code;
-    return code;
 }

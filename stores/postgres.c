@@ -53,13 +53,18 @@ static int query_on(PGconn *connection, const char *sql, const struct weir_sql_v
 {
     const char *texts[VALUES_MAX];
     char numbers[VALUES_MAX][24];
+    int sizes[VALUES_MAX], are_binary[VALUES_MAX];
     for (size_t index = 0; index < count; index++) {
-        snprintf(numbers[index], sizeof numbers[index], "%lld", (long long)values[index].number);
-        texts[index] = values[index].text                      ? values[index].text
-                       : values[index].number == WEIR_SQL_NULL ? NULL
-                                                               : numbers[index];
+        const struct weir_sql_value *value = &values[index];
+        snprintf(numbers[index], sizeof numbers[index], "%lld", (long long)value->number);
+        texts[index] = value->bytes.size > 0            ? value->bytes.bytes
+                       : value->text                    ? value->text
+                       : value->number == WEIR_SQL_NULL ? NULL
+                                                        : numbers[index];
+        sizes[index] = (int)value->bytes.size; /* of texts it is not looked at */
+        are_binary[index] = value->bytes.size > 0;
     }
-    PGresult *result = PQexecParams(connection, sql, (int)count, NULL, texts, NULL, NULL, 0);
+    PGresult *result = PQexecParams(connection, sql, (int)count, NULL, texts, sizes, are_binary, 0);
     ExecStatusType status = PQresultStatus(result);
     int rows = 0;
     if (status == PGRES_TUPLES_OK && PQntuples(result) > 0) {
@@ -82,47 +87,62 @@ static int query(struct weir_database *database, const char *sql, const struct w
     return query_on(connection, sql, values, count, results, result_count, error);
 }
 
+/* ---- marks ---- */
+
+#define HOLD "SELECT epoch FROM weir_epochs WHERE id = $1 FOR SHARE"
+#define MARK                                                                                                           \
+    "WITH held AS MATERIALIZED (" HOLD "), "                                                                           \
+    "marked AS (INSERT INTO weir_marks (id, log_offset, sent_ms) SELECT $1::bigint, $2::bigint, $4::bigint FROM held " \
+    "WHERE epoch = $3 ON CONFLICT DO NOTHING RETURNING 1), "                                                           \
+    "received AS (INSERT INTO weir_ids (id, message_id, sent_ms) SELECT $1::bigint, $5::bytea, $4::bigint FROM "       \
+    "marked WHERE $5::bytea IS NOT NULL ON CONFLICT DO NOTHING RETURNING 1) "                                          \
+    "SELECT (SELECT epoch FROM held), (SELECT count(*) FROM marked), (SELECT count(*) FROM received), "                \
+    "CASE WHEN $6::text <> '' THEN set_config('idle_in_transaction_session_timeout', $6, true) END"
+
+static int mark(struct weir_database *database, void *connection, const struct weir_mark_values *mark, int64_t *epoch,
+                struct weir_error *error)
+{
+    int64_t results[3];
+    const struct weir_sql_value values[] = {{.number = mark->claim.id},
+                                            {.number = mark->offset},
+                                            {.number = mark->claim.epoch},
+                                            {.number = mark->sent_ms},
+                                            {.number = WEIR_SQL_NULL, .bytes = mark->id},
+                                            {.text = store_of(database)->idle_ms}};
+    if (PQtransactionStatus(connection) == PQTRANS_IDLE)
+        return weir_store_fail(error, WEIR_STATE, "no transaction is open: BEGIN before weir_postgres_mark()");
+    int result = query_on(connection, MARK, values, 6, results, 3, error);
+    if (result < 0)
+        return result;
+    *epoch = results[0];
+    return results[1] == 1 && (mark->id.size == 0 || results[2] == 1) ? WEIR_MARK_NEW : WEIR_MARK_DONE;
+}
+
 /* A take that is stopped half way must not keep the next one out; and it does not wait so long that others wait. */
 static const char *const begin[] = {"BEGIN ISOLATION LEVEL READ COMMITTED", "SET LOCAL lock_timeout = 1000",
                                     "SET LOCAL idle_in_transaction_session_timeout = 10000", NULL};
-static const struct weir_database_ops ops = {
-    .query = query, .begin = begin, .hold = "SELECT epoch FROM weir_epochs WHERE id = $1 FOR SHARE"};
+static const struct weir_database_ops ops = {.query = query, .mark = mark, .begin = begin, .hold = HOLD};
 
-/* ---- marks ---- */
-
-#define MARK                                                                                       \
-    "WITH held AS MATERIALIZED (SELECT epoch FROM weir_epochs WHERE id = $1 FOR SHARE), "          \
-    "marked AS (INSERT INTO weir_marks (id, log_offset) SELECT $1, $2 FROM held WHERE epoch = $3 " \
-    "ON CONFLICT DO NOTHING RETURNING 1) SELECT (SELECT epoch FROM held), (SELECT count(*) FROM marked)"
-
-int weir_postgres_mark(struct weir_postgres *store, struct pg_conn *connection, const struct weir_message *message,
+int weir_postgres_mark(struct weir_postgres *store, struct pg_conn *connection, struct weir_message *message,
                        struct weir_error *error)
 {
-    struct weir_claim claim;
-    int64_t results[2];
-    int result = weir_claims_look(&store->database.claims, message, &claim, error);
-    if (result != WEIR_MARK_NEW)
-        return result;
-    PGTransactionStatusType status = PQtransactionStatus(connection);
-    if (status == PQTRANS_IDLE)
-        return weir_store_fail(error, WEIR_STATE, "no transaction is open: BEGIN before weir_postgres_mark()");
-    const struct weir_sql_value values[] = {
-        {NULL, claim.id}, {NULL, weir_message_offset(message)}, {NULL, claim.epoch}, {store->idle_ms, 0}};
-    if (store->idle_ms[0] != '\0')
-        result = query_on(connection, MARK ", set_config('idle_in_transaction_session_timeout', $4, true)", values, 4,
-                          results, 2, error);
-    else
-        result = query_on(connection, MARK, values, 3, results, 2, error);
-    if (result < 0)
-        return result;
-    if (results[0] != claim.epoch)
-        return weir_claims_refuse(&store->database.claims, message, &claim, results[0], error);
-    return results[1] == 1 ? WEIR_MARK_NEW : WEIR_MARK_DONE;
+    return weir_database_mark(&store->database, connection, message, error);
 }
 
 int weir_postgres_attach(struct weir_postgres *store, struct weir_consumer *consumer, struct weir_error *error)
 {
     return weir_database_attach(&store->database, consumer, error);
+}
+
+int weir_postgres_inbox(struct weir_postgres *store, const struct weir_inbox_settings *settings,
+                        struct weir_error *error)
+{
+    return weir_database_inbox(&store->database, settings, error);
+}
+
+struct weir_inbox_stats weir_postgres_inbox_stats(const struct weir_postgres *store)
+{
+    return weir_ids_stats(&store->database.ids);
 }
 
 /* ---- life ---- */
@@ -138,11 +158,14 @@ static int make_tables(struct weir_postgres *store, struct weir_error *error)
         "topic TEXT NOT NULL, partition INTEGER NOT NULL, log_floor BIGINT, UNIQUE (consumer_group, topic, partition))",
         "CREATE TABLE IF NOT EXISTS weir_epochs (id BIGINT PRIMARY KEY, epoch BIGINT NOT NULL)",
         "CREATE TABLE IF NOT EXISTS weir_marks (id BIGINT NOT NULL, log_offset BIGINT NOT NULL, "
-        "PRIMARY KEY (id, log_offset))",
+        "sent_ms BIGINT NOT NULL, PRIMARY KEY (id, log_offset))",
+        "CREATE TABLE IF NOT EXISTS weir_ids (id BIGINT NOT NULL, message_id BYTEA NOT NULL, sent_ms BIGINT NOT NULL, "
+        "PRIMARY KEY (id, message_id))",
+        "CREATE INDEX IF NOT EXISTS weir_ids_by_time ON weir_ids (id, sent_ms)",
         "COMMIT",
     };
     int64_t present = 0;
-    int result = query_on(store->connection, "SELECT count(to_regclass('weir_marks'))", NULL, 0, &present, 1, error);
+    int result = query_on(store->connection, "SELECT count(to_regclass('weir_ids'))", NULL, 0, &present, 1, error);
     for (size_t index = 0; index < sizeof statements / sizeof *statements && result >= 0 && present == 0; index++)
         result = query_on(store->connection, statements[index], NULL, 0, NULL, 0, error);
     return result < 0 ? result : 0;
@@ -171,10 +194,9 @@ struct weir_postgres *weir_postgres_create(const char *connection, uint32_t idle
         weir_store_fail(error, WEIR_NO_MEMORY, "no memory for a store");
         return NULL;
     }
-    store->database.ops = &ops;
+    weir_database_init(&store->database, &ops);
     if (idle_ms > 0)
         snprintf(store->idle_ms, sizeof store->idle_ms, "%lu", (unsigned long)idle_ms);
-    weir_claims_init(&store->database.claims);
     if (open_database(store, connection, error) == 0)
         return store;
     weir_postgres_destroy(store);
@@ -187,6 +209,6 @@ void weir_postgres_destroy(struct weir_postgres *store)
         return;
     if (store->connection)
         PQfinish(store->connection);
-    weir_claims_deinit(&store->database.claims);
+    weir_database_deinit(&store->database);
     weir_store_free(store);
 }

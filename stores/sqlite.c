@@ -39,6 +39,8 @@ static int bind(sqlite3_stmt *statement, size_t number, const struct weir_sql_va
     char name[24];
     snprintf(name, sizeof name, "$%zu", number);
     int index = sqlite3_bind_parameter_index(statement, name);
+    if (value->bytes.size > 0)
+        return sqlite3_bind_blob(statement, index, value->bytes.bytes, (int)value->bytes.size, SQLITE_STATIC);
     if (value->text)
         return sqlite3_bind_text(statement, index, value->text, -1, SQLITE_STATIC);
     if (value->number == WEIR_SQL_NULL)
@@ -80,43 +82,67 @@ static int query(struct weir_database *database, const char *sql, const struct w
     return query_on(store_of(database)->connection, sql, values, count, results, result_count, error);
 }
 
-static const char *const begin[] = {"BEGIN IMMEDIATE", NULL};
-static const struct weir_database_ops ops = {
-    .query = query, .begin = begin, .hold = "SELECT epoch FROM weir_epochs WHERE id = $1"};
-
 /* ---- marks ---- */
 
-int weir_sqlite_mark(struct weir_sqlite *store, struct sqlite3 *database, const struct weir_message *message,
+#define HOLD "SELECT epoch FROM weir_epochs WHERE id = $1"
+
+/* 1: inserted, 0: it was there, or a code. */
+static int insert(sqlite3 *connection, const char *sql, const struct weir_sql_value *values, size_t count,
+                  struct weir_error *error)
+{
+    int result = query_on(connection, sql, values, count, NULL, 0, error);
+    return result < 0 ? result : sqlite3_changes(connection) == 1;
+}
+
+static int insert_id(sqlite3 *connection, const struct weir_mark_values *mark, struct weir_error *error)
+{
+    const struct weir_sql_value values[] = {{.number = mark->claim.id}, {.number = mark->sent_ms}, {.bytes = mark->id}};
+    int inserted =
+        insert(connection, "INSERT INTO weir_ids (id, sent_ms, message_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+               values, 3, error);
+    return inserted < 0 ? inserted : inserted == 1 ? WEIR_MARK_NEW : WEIR_MARK_DONE;
+}
+
+static int mark(struct weir_database *database, void *connection, const struct weir_mark_values *mark, int64_t *epoch,
+                struct weir_error *error)
+{
+    const struct weir_sql_value values[] = {
+        {.number = mark->claim.id}, {.number = mark->offset}, {.number = mark->claim.epoch}, {.number = mark->sent_ms}};
+    if (sqlite3_get_autocommit(connection))
+        return weir_store_fail(error, WEIR_STATE, "no transaction is open: BEGIN IMMEDIATE before weir_sqlite_mark()");
+    int inserted = insert(connection,
+                          "INSERT INTO weir_marks (id, log_offset, sent_ms) SELECT $1, $2, $4 FROM weir_epochs "
+                          "WHERE id = $1 AND epoch = $3 ON CONFLICT DO NOTHING",
+                          values, 4, error);
+    *epoch = mark->claim.epoch;
+    if (inserted == 1)
+        return mark->id.size > 0 ? insert_id(connection, mark, error) : WEIR_MARK_NEW;
+    int result = inserted < 0 ? inserted : query_on(connection, HOLD, values, 1, epoch, 1, error);
+    return result < 0 ? result : WEIR_MARK_DONE;
+}
+
+static const char *const begin[] = {"BEGIN IMMEDIATE", NULL};
+static const struct weir_database_ops ops = {.query = query, .mark = mark, .begin = begin, .hold = HOLD};
+
+int weir_sqlite_mark(struct weir_sqlite *store, struct sqlite3 *database, struct weir_message *message,
                      struct weir_error *error)
 {
-    struct weir_claim claim;
-    int64_t epoch = 0;
-    int result = weir_claims_look(&store->database.claims, message, &claim, error);
-    if (result != WEIR_MARK_NEW)
-        return result;
-    if (sqlite3_get_autocommit(database))
-        return weir_store_fail(error, WEIR_STATE, "no transaction is open: BEGIN IMMEDIATE before weir_sqlite_mark()");
-    const struct weir_sql_value values[] = {
-        {NULL, claim.id}, {NULL, weir_message_offset(message)}, {NULL, claim.epoch}};
-    result =
-        query_on(database,
-                 "INSERT INTO weir_marks (id, log_offset) SELECT $1, $2 FROM weir_epochs WHERE id = $1 AND epoch = "
-                 "$3 ON CONFLICT DO NOTHING",
-                 values, 3, NULL, 0, error);
-    if (result < 0)
-        return result;
-    if (sqlite3_changes(database) == 1)
-        return WEIR_MARK_NEW;
-    result = query_on(database, ops.hold, values, 1, &epoch, 1, error);
-    if (result < 0)
-        return result;
-    return epoch == claim.epoch ? WEIR_MARK_DONE
-                                : weir_claims_refuse(&store->database.claims, message, &claim, epoch, error);
+    return weir_database_mark(&store->database, database, message, error);
 }
 
 int weir_sqlite_attach(struct weir_sqlite *store, struct weir_consumer *consumer, struct weir_error *error)
 {
     return weir_database_attach(&store->database, consumer, error);
+}
+
+int weir_sqlite_inbox(struct weir_sqlite *store, const struct weir_inbox_settings *settings, struct weir_error *error)
+{
+    return weir_database_inbox(&store->database, settings, error);
+}
+
+struct weir_inbox_stats weir_sqlite_inbox_stats(const struct weir_sqlite *store)
+{
+    return weir_ids_stats(&store->database.ids);
 }
 
 /* ---- life ---- */
@@ -130,7 +156,10 @@ static int make_tables(struct weir_sqlite *store, struct weir_error *error)
         "partition))",
         "CREATE TABLE IF NOT EXISTS weir_epochs (id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL)",
         "CREATE TABLE IF NOT EXISTS weir_marks (id INTEGER NOT NULL, log_offset INTEGER NOT NULL, "
-        "PRIMARY KEY (id, log_offset)) WITHOUT ROWID",
+        "sent_ms INTEGER NOT NULL, PRIMARY KEY (id, log_offset)) WITHOUT ROWID",
+        "CREATE TABLE IF NOT EXISTS weir_ids (id INTEGER NOT NULL, message_id BLOB NOT NULL, sent_ms INTEGER NOT NULL, "
+        "PRIMARY KEY (id, message_id)) WITHOUT ROWID",
+        "CREATE INDEX IF NOT EXISTS weir_ids_by_time ON weir_ids (id, sent_ms)",
         "COMMIT",
     };
     for (size_t index = 0; index < sizeof statements / sizeof *statements; index++) {
@@ -162,8 +191,7 @@ struct weir_sqlite *weir_sqlite_create(const char *path, struct weir_error *erro
         weir_store_fail(error, WEIR_NO_MEMORY, "no memory for a store");
         return NULL;
     }
-    store->database.ops = &ops;
-    weir_claims_init(&store->database.claims);
+    weir_database_init(&store->database, &ops);
     if (open_database(store, path, error) == 0)
         return store;
     weir_sqlite_destroy(store);
@@ -175,6 +203,6 @@ void weir_sqlite_destroy(struct weir_sqlite *store)
     if (!store)
         return;
     sqlite3_close(store->connection);
-    weir_claims_deinit(&store->database.claims);
+    weir_database_deinit(&store->database);
     weir_store_free(store);
 }

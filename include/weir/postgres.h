@@ -2,9 +2,9 @@
  * Offsets in a PostgreSQL database, in the transactions of your handlers: effects happen once, whatever is redelivered.
  * Library weir-postgres, pkg-config weir-postgres; <weir/store.h> says how a handler uses it.
  *
- * The store has a connection of its own, for taking partitions over and for pruning, and three tables, which it makes
- * in the first schema of its search_path: weir_partitions, weir_epochs, weir_marks. Handlers bring their connections,
- * one a thread, to the same database.
+ * The store has a connection of its own, for taking partitions over and for pruning, and tables, which it makes
+ * in the first schema of its search_path: weir_partitions, weir_epochs, weir_marks, weir_ids. Handlers bring their
+ * connections, one a thread, to the same database.
  */
 #ifndef WEIR_POSTGRES_H
 #define WEIR_POSTGRES_H
@@ -57,7 +57,24 @@ WEIR_EXPORT int weir_postgres_attach(struct weir_postgres *store, struct weir_co
  *            that is gone (PQstatus) is yours to reset.
  */
 WEIR_EXPORT int weir_postgres_mark(struct weir_postgres *store, struct pg_conn *connection,
-                                   const struct weir_message *message, struct weir_error *error);
+                                   struct weir_message *message, struct weir_error *error);
+
+/**
+ * Let marks recognise copies too: messages of a partition with an id that one of its messages has had before. The id is
+ * marked in the same transaction. Another copy that is being handled is waited for, by its key's order or by the
+ * database.
+ *
+ * window_ms: an id is kept until all of its partition up to so much later, by the messages' timestamps, is finished; so
+ *            that a consumer that was down does not forget. Timestamps ahead of this machine's clock count as of now.
+ *
+ * Thread: before start, once.
+ * Errors: WEIR_INVALID for a window of 0, or neither or both of header and callback; WEIR_NO_MEMORY. A mark of a
+ * message whose id is longer than WEIR_INBOX_ID_BYTES_MAX is WEIR_INVALID.
+ */
+WEIR_EXPORT int weir_postgres_inbox(struct weir_postgres *store, const struct weir_inbox_settings *settings,
+                                    struct weir_error *error);
+/** Counts of all marks so far, also of transactions that were rolled back. Thread: any. */
+WEIR_EXPORT struct weir_inbox_stats weir_postgres_inbox_stats(const struct weir_postgres *store);
 
 #ifdef __cplusplus
 }

@@ -2,8 +2,8 @@
  * Offsets in a SQLite database, in the transactions of your handlers: effects happen once, whatever is redelivered.
  * Library weir-sqlite, pkg-config weir-sqlite; <weir/store.h> says how a handler uses it.
  *
- * The store has a connection of its own, for taking partitions over and for pruning, and three tables, which it makes:
- * weir_partitions, weir_epochs, weir_marks. Handlers bring their connections to the same file, one a thread.
+ * The store has a connection of its own, for taking partitions over and for pruning, and tables, which it makes:
+ * weir_partitions, weir_epochs, weir_marks, weir_ids. Handlers bring their connections to the same file, one a thread.
  *
  * SQLite lets one connection write at a time: begin with BEGIN IMMEDIATE, set a busy timeout, use journal_mode=WAL, and
  * keep transactions short. A process that is stopped within one stops all writers of the file.
@@ -50,8 +50,25 @@ WEIR_EXPORT int weir_sqlite_attach(struct weir_sqlite *store, struct weir_consum
  *            WEIR_SYSTEM with SQLite's words, of a locked database for example.
  * Cost:      two statements, about 10 µs.
  */
-WEIR_EXPORT int weir_sqlite_mark(struct weir_sqlite *store, struct sqlite3 *database,
-                                 const struct weir_message *message, struct weir_error *error);
+WEIR_EXPORT int weir_sqlite_mark(struct weir_sqlite *store, struct sqlite3 *database, struct weir_message *message,
+                                 struct weir_error *error);
+
+/**
+ * Let marks recognise copies too: messages of a partition with an id that one of its messages has had before. The id is
+ * marked in the same transaction. Another copy that is being handled is waited for, by its key's order or by the
+ * database.
+ *
+ * window_ms: an id is kept until all of its partition up to so much later, by the messages' timestamps, is finished; so
+ *            that a consumer that was down does not forget. Timestamps ahead of this machine's clock count as of now.
+ *
+ * Thread: before start, once.
+ * Errors: WEIR_INVALID for a window of 0, or neither or both of header and callback; WEIR_NO_MEMORY. A mark of a
+ * message whose id is longer than WEIR_INBOX_ID_BYTES_MAX is WEIR_INVALID.
+ */
+WEIR_EXPORT int weir_sqlite_inbox(struct weir_sqlite *store, const struct weir_inbox_settings *settings,
+                                  struct weir_error *error);
+/** Counts of all marks so far, also of transactions that were rolled back. Thread: any. */
+WEIR_EXPORT struct weir_inbox_stats weir_sqlite_inbox_stats(const struct weir_sqlite *store);
 
 #ifdef __cplusplus
 }

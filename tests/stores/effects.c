@@ -111,7 +111,7 @@ int64_t weir_effects_ask(struct weir_effects *effects, const char *sql)
 
 /* ---- the handler ---- */
 
-int weir_effects_mark(struct weir_effects *effects, const struct weir_message *message, struct weir_error *error)
+int weir_effects_mark(struct weir_effects *effects, struct weir_message *message, struct weir_error *error)
 {
     struct connection *connection = connection_of(effects);
     if (!connection)
@@ -137,7 +137,7 @@ static bool write_effect(struct weir_effects *effects, const struct connection *
                  texts, NULL);
 }
 
-enum weir_outcome weir_effects_apply(struct weir_effects *effects, const struct weir_message *message, unsigned wait_us,
+enum weir_outcome weir_effects_apply(struct weir_effects *effects, struct weir_message *message, unsigned wait_us,
                                      int *mark)
 {
     struct weir_error error;
@@ -174,7 +174,8 @@ struct weir_effects_count weir_effects_count(struct weir_effects *effects)
         .disordered =
             count(effects, "SELECT count(*) FROM (SELECT log_offset - lag(log_offset) OVER (PARTITION BY partition, "
                            "message_key ORDER BY id) AS step FROM effects WHERE run = $1) AS steps WHERE step < 0"),
-        .marks = weir_effects_ask(effects, "SELECT count(*) FROM weir_marks"),
+        .marks = count(effects, "SELECT count(*) FROM weir_marks WHERE id IN (SELECT id FROM weir_partitions "
+                                "WHERE consumer_group = $1)"),
     };
 }
 
@@ -207,6 +208,20 @@ int weir_effects_attach(struct weir_effects *effects, struct weir_consumer *cons
                            : weir_postgres_attach(effects->postgres, consumer, error);
 }
 
+static int set_inbox(struct weir_effects *effects, struct weir_error *error)
+{
+    struct weir_inbox_settings inbox = {.id = effects->settings.id, .window_ms = effects->settings.window_ms};
+    if (!effects->settings.id)
+        return 0;
+    return effects->sqlite ? weir_sqlite_inbox(effects->sqlite, &inbox, error)
+                           : weir_postgres_inbox(effects->postgres, &inbox, error);
+}
+
+struct weir_inbox_stats weir_effects_inbox_stats(const struct weir_effects *effects)
+{
+    return effects->sqlite ? weir_sqlite_inbox_stats(effects->sqlite) : weir_postgres_inbox_stats(effects->postgres);
+}
+
 struct weir_effects *weir_effects_open(const struct weir_effects_settings *settings, struct weir_error *error)
 {
     struct weir_effects *effects = calloc(1, sizeof *effects);
@@ -217,7 +232,7 @@ struct weir_effects *weir_effects_open(const struct weir_effects_settings *setti
         effects->sqlite = weir_sqlite_create(settings->location, error);
     else
         effects->postgres = weir_postgres_create(settings->location, settings->idle_ms, error);
-    if ((effects->sqlite || effects->postgres) && make_table(effects))
+    if ((effects->sqlite || effects->postgres) && make_table(effects) && set_inbox(effects, error) == 0)
         return effects;
     weir_effects_close(effects);
     return NULL;

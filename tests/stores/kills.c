@@ -21,6 +21,7 @@ struct scene {
     struct weir_effects *effects;
     struct weir_member members[MEMBERS];
     unsigned kills, idle_ms;
+    bool has_inbox;
     uint64_t new, done, stale; /* what the marks of members that ended have said */
 };
 
@@ -30,12 +31,12 @@ static unsigned rounds(unsigned count)
     return text ? (unsigned)strtoul(text, NULL, 10) : weir_test_scaled(count);
 }
 
-static void set(struct scene *scene, enum weir_effects_kind kind)
+static void set(struct scene *scene, enum weir_effects_kind kind, bool has_inbox)
 {
-    *scene = (struct scene){.idle_ms = 3000};
+    *scene = (struct scene){.idle_ms = 3000, .has_inbox = has_inbox};
     weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
     weir_place_set(&scene->place, kind);
-    weir_stage_set(&scene->stage, PARTITIONS, 0);
+    weir_stage_set(&scene->stage, has_inbox ? 1 : PARTITIONS, 0);
     scene->effects = weir_place_open(&scene->place, 0);
     for (size_t index = 0; index < MEMBERS; index++)
         weir_member_init(&scene->members[index]);
@@ -47,10 +48,10 @@ static void start(struct scene *scene, size_t index, const char *instance)
     snprintf(idle_ms, sizeof idle_ms, "%u", scene->idle_ms);
     snprintf(kind, sizeof kind, "%d", (int)scene->place.kind);
     bool is_sqlite = scene->place.kind == WEIR_EFFECTS_SQLITE;
-    const char *const *settings =
-        WEIR_STAGE_SETTINGS(&scene->stage, "weir.blocking.threads", is_sqlite ? "2" : "8", "stores.kind", kind,
-                            "stores.location", scene->place.location, "stores.run", scene->place.run, "stores.idle",
-                            "3000", instance ? "group.instance.id" : NULL, instance);
+    const char *const *settings = WEIR_STAGE_SETTINGS(
+        &scene->stage, "weir.blocking.threads", is_sqlite ? "2" : "8", "stores.kind", kind, "stores.location",
+        scene->place.location, "stores.run", scene->place.run, "stores.idle", idle_ms, "stores.inbox",
+        scene->has_inbox ? "1" : "0", instance ? "group.instance.id" : NULL, instance);
     weir_member_start(&scene->members[index], &scene->stage, -1, settings);
 }
 
@@ -100,6 +101,11 @@ static void await(struct scene *scene, int64_t wanted)
     cr_assert_geq(messages(scene), wanted, "waited too long: %" PRId64 " messages", messages(scene));
 }
 
+static int64_t expected(const struct scene *scene)
+{
+    return (int64_t)(scene->has_inbox ? scene->stage.produced / 2 : scene->stage.produced);
+}
+
 static void check(struct scene *scene, const char *what)
 {
     struct weir_effects_count count = weir_effects_count(scene->effects);
@@ -108,20 +114,29 @@ static void check(struct scene *scene, const char *what)
             " not in order; %u kills, %" PRIu64 " came again and were found done, %" PRIu64 " refused by an epoch\n",
             scene->place.kind == WEIR_EFFECTS_SQLITE ? "sqlite" : "postgres", what, scene->stage.produced,
             count.effects, count.effects - count.messages, count.disordered, scene->kills, scene->done, scene->stale);
-    cr_assert_eq((uint64_t)count.messages, scene->stage.produced);
+    cr_assert_eq(count.messages, expected(scene));
     cr_assert_eq(count.effects, count.messages, "%" PRId64 " duplicates", count.effects - count.messages);
     cr_assert_eq(count.disordered, 0);
+}
+
+static int64_t count_pairs(struct scene *scene)
+{
+    char sql[200];
+    snprintf(sql, sizeof sql,
+             "SELECT count(*) FROM (SELECT DISTINCT log_offset / 2 FROM effects WHERE run = '%s') AS ids",
+             scene->place.run);
+    return weir_effects_ask(scene->effects, sql);
 }
 
 /* ---- SIGKILL ---- */
 
 /* One of the two is killed again and again, at any moment, and started at once; as a static member, it is given its
  * partitions back without a rebalance. */
-static void kill_again_and_again(enum weir_effects_kind kind, unsigned count)
+static void kill_again_and_again(enum weir_effects_kind kind, bool has_inbox, unsigned count)
 {
     static const char *const names[MEMBERS] = {"one", "two"};
     static struct scene scene;
-    set(&scene, kind);
+    set(&scene, kind, has_inbox);
     for (size_t index = 0; index < MEMBERS; index++) {
         atomic_store(&scene.members[index].board->sleep_us, 1000);
         atomic_store(&scene.members[index].board->long_every, 20);
@@ -131,28 +146,42 @@ static void kill_again_and_again(enum weir_effects_kind kind, unsigned count)
     unsigned seed = 1;
     for (unsigned round = 0; round < count; round++) {
         int64_t before = messages(&scene);
-        weir_stage_produce(&scene.stage, 400, KEYS);
+        weir_stage_produce(&scene.stage, has_inbox ? 800 : 400, KEYS);
         await(&scene, before + 20 + rand_r(&seed) % 300);
         size_t victim = (size_t)rand_r(&seed) % MEMBERS;
+        if (atomic_load(&scene.members[victim].board->partitions) == 0)
+            victim = 1 - victim; /* it has nothing to do */
         kill_one(&scene, victim);
         start(&scene, victim, names[victim]);
     }
-    await(&scene, (int64_t)scene.stage.produced);
+    await(&scene, expected(&scene));
     for (size_t index = 0; index < MEMBERS; index++)
         stop(&scene, index);
-    check(&scene, "killed");
-    cr_assert_eq(weir_effects_count(scene.effects).effects, (int64_t)scene.stage.produced);
+    check(&scene, has_inbox ? "killed, two copies of each" : "killed");
+    cr_assert_gt(scene.done, has_inbox ? scene.stage.produced / 2 : 0, "nothing came again");
+    cr_assert(!has_inbox || count_pairs(&scene) == expected(&scene), "an id had its effect twice");
     clear(&scene);
 }
 
 Test(stores_kills, sqlite_has_each_effect_once)
 {
-    kill_again_and_again(WEIR_EFFECTS_SQLITE, rounds(6));
+    kill_again_and_again(WEIR_EFFECTS_SQLITE, false, rounds(6));
 }
 
 Test(stores_kills, postgres_has_each_effect_once)
 {
-    kill_again_and_again(WEIR_EFFECTS_POSTGRES, rounds(6));
+    kill_again_and_again(WEIR_EFFECTS_POSTGRES, false, rounds(6));
+}
+
+Test(stores_kills, sqlite_has_one_effect_of_two_copies)
+{
+    kill_again_and_again(WEIR_EFFECTS_SQLITE, true, rounds(4));
+}
+
+/* Copies have different keys: they are handled at the same time, and the database makes one wait. */
+Test(stores_kills, postgres_has_one_effect_of_two_copies)
+{
+    kill_again_and_again(WEIR_EFFECTS_POSTGRES, true, rounds(4));
 }
 
 /* ---- the group's commit is lost ---- */
@@ -161,7 +190,7 @@ Test(stores_kills, postgres_has_each_effect_once)
 static void forget_the_commits(enum weir_effects_kind kind)
 {
     static struct scene scene;
-    set(&scene, kind);
+    set(&scene, kind, false);
     weir_stage_produce(&scene.stage, 3000, KEYS);
     atomic_store(&scene.members[0].board->sleep_us, 1000);
     start(&scene, 0, NULL);
@@ -196,7 +225,7 @@ static void stop_past_the_session(enum weir_effects_kind kind)
 {
     static struct scene scene;
     bool is_sqlite = kind == WEIR_EFFECTS_SQLITE;
-    set(&scene, kind);
+    set(&scene, kind, false);
     scene.idle_ms = 10000; /* longer than the session, so that the takeover meets those transactions */
     for (size_t index = 0; index < MEMBERS; index++) {
         /* SQLite's one writer stopped in a transaction stops everybody: stop it outside, mostly. */

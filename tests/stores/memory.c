@@ -1,6 +1,6 @@
 /* The stores' memory, which fails on demand: see memory.h. */
 #include "tests/stores/memory.h"
-#include "stores/keep.h"
+#include "stores/ids.h"
 #include <stdlib.h>
 
 static _Atomic uint64_t passes = UINT64_MAX;

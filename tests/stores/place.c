@@ -33,11 +33,20 @@ void weir_place_clear(struct weir_place *place)
     rmdir(place->folder);
 }
 
-struct weir_effects *weir_place_open(const struct weir_place *place, uint32_t idle_ms)
+static struct weir_effects *open_with(const struct weir_effects_settings *settings)
 {
     struct weir_error error = {0};
-    struct weir_effects_settings settings = {place->kind, place->location, place->run, idle_ms};
-    struct weir_effects *effects = weir_effects_open(&settings, &error);
+    struct weir_effects *effects = weir_effects_open(settings, &error);
     cr_assert_not_null(effects, "%s", error.text);
     return effects;
+}
+
+struct weir_effects *weir_place_open(const struct weir_place *place, uint32_t idle_ms)
+{
+    return open_with(&(struct weir_effects_settings){place->kind, place->location, place->run, idle_ms, NULL, 0});
+}
+
+struct weir_effects *weir_place_open_inbox(const struct weir_place *place, weir_inbox_id *id, uint64_t window_ms)
+{
+    return open_with(&(struct weir_effects_settings){place->kind, place->location, place->run, 0, id, window_ms});
 }

@@ -17,6 +17,9 @@ void weir_place_clear(struct weir_place *place);
 /** Open what is there. */
 struct weir_effects *weir_place_open(const struct weir_place *place, uint32_t idle_ms);
 
+/** The same with an inbox, or without where `id` is NULL. */
+struct weir_effects *weir_place_open_inbox(const struct weir_place *place, weir_inbox_id *id, uint64_t window_ms);
+
 /* Once for each store. */
 #define WEIR_EACH_KIND(kind) \
     for (enum weir_effects_kind kind = WEIR_EFFECTS_SQLITE; (kind) < WEIR_EFFECTS_KINDS; (kind)++)

@@ -43,7 +43,7 @@ Test(stores_refused, memory_that_is_short_is_said)
         struct weir_error error = {0};
         weir_place_set(&place, kind);
         weir_stores_fail_after(0);
-        struct weir_effects_settings settings = {kind, place.location, place.run, 0};
+        struct weir_effects_settings settings = {kind, place.location, place.run, 0, NULL, 0};
         cr_assert_null(weir_effects_open(&settings, &error));
         cr_assert_eq(error.code, WEIR_NO_MEMORY);
         weir_place_clear(&place);

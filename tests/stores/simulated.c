@@ -29,13 +29,15 @@ static const struct weir_fake_faults rough = {.slow = 50,
 
 static struct weir_place place;
 static struct weir_effects *of[WEIR_WORLD_PROCESSES_MAX];
+static weir_inbox_id *inbox_id; /* NULL: without an inbox */
+static uint64_t inbox_window_ms;
 static uint64_t done, stale, takings, failures;
 
 static struct weir_effects *effects_of(const struct weir_world_process *process)
 {
     struct weir_effects **effects = &of[weir_world_number(process)];
     if (!*effects)
-        *effects = weir_place_open(&place, 0);
+        *effects = weir_place_open_inbox(&place, inbox_id, inbox_window_ms);
     return *effects;
 }
 
@@ -56,7 +58,7 @@ static int on_partition(struct weir_partition_news *news, void *user, struct wei
     return result;
 }
 
-static enum weir_outcome apply(struct weir_world_process *process, const struct weir_message *message)
+static enum weir_outcome apply(struct weir_world_process *process, struct weir_message *message)
 {
     int mark;
     enum weir_outcome outcome = weir_effects_apply(effects_of(process), message, 0, &mark);
@@ -96,6 +98,35 @@ static int64_t floors(struct weir_effects *effects)
     return weir_effects_ask(effects, sql);
 }
 
+/* ---- inboxes: each two messages in a row have the same id, and mostly different keys ---- */
+
+static size_t id_of_a_pair(struct weir_message *message, void *user, const void **id)
+{
+    static char text[32];
+    *id = text;
+    return (size_t)snprintf(text, sizeof text, "%lld", (long long)weir_message_offset(message) / 2);
+}
+
+/* Effects that there must be. */
+static int64_t count_expected(struct weir_world *world)
+{
+    int64_t sum = 0;
+    for (int32_t partition = 0; partition < PARTITIONS; partition++) {
+        int64_t end = weir_fake_log_end(weir_world_cluster(world), "orders", partition);
+        sum += inbox_id ? (end + 1) / 2 : end;
+    }
+    return sum;
+}
+
+static int64_t count_ids(struct weir_effects *effects)
+{
+    char sql[200];
+    snprintf(sql, sizeof sql,
+             "SELECT count(*) FROM (SELECT DISTINCT partition, log_offset / 2 FROM effects WHERE run = '%s') AS ids",
+             place.run);
+    return weir_effects_ask(effects, sql);
+}
+
 static void run_seed(uint64_t seed, enum weir_effects_kind kind)
 {
     static const struct weir_own own = {on_message, NULL, on_partition};
@@ -118,13 +149,15 @@ static void run_seed(uint64_t seed, enum weir_effects_kind kind)
     weir_world_run_until_finished(world, 900 * SECOND);
     for (unsigned second = 0; second < 300 && floors(effects) < 100; second++)
         weir_world_run(world, SECOND);
+    int64_t expected = count_expected(world);
     bool closed = weir_world_close(world, 300 * SECOND);
     struct weir_world_verdict verdict = weir_world_verdict(world);
     struct weir_effects_count count = weir_effects_count(effects);
     cr_assert(verdict.ok && closed, "seed %llu: %s", (unsigned long long)seed, verdict.text);
-    cr_assert(count.effects == 100 && count.messages == 100 && count.disordered == 0,
-              "seed %llu: %lld effects of %lld messages, %lld not in order", (unsigned long long)seed,
-              (long long)count.effects, (long long)count.messages, (long long)count.disordered);
+    cr_assert(count.effects == expected && count.messages == expected && count.disordered == 0,
+              "seed %llu: %lld effects of %lld messages instead of %lld, %lld not in order", (unsigned long long)seed,
+              (long long)count.effects, (long long)count.messages, (long long)expected, (long long)count.disordered);
+    cr_assert(!inbox_id || count_ids(effects) == expected, "an id had its effect twice");
     cr_assert_eq(floors(effects), 100);
     cr_assert_eq(count.marks, 0, "%lld marks below the floors", (long long)count.marks);
     weir_world_destroy(world);
@@ -151,6 +184,20 @@ Test(stores_simulated, sqlite_has_each_effect_once)
 
 Test(stores_simulated, postgres_has_each_effect_once)
 {
+    run_seeds(WEIR_EFFECTS_POSTGRES, 15);
+}
+
+Test(stores_simulated, sqlite_has_each_effect_once_also_of_copies)
+{
+    inbox_id = id_of_a_pair;
+    inbox_window_ms = 3600000;
+    run_seeds(WEIR_EFFECTS_SQLITE, 40);
+}
+
+Test(stores_simulated, postgres_has_each_effect_once_also_of_copies)
+{
+    inbox_id = id_of_a_pair;
+    inbox_window_ms = 3600000;
     run_seeds(WEIR_EFFECTS_POSTGRES, 15);
 }
 
@@ -295,6 +342,42 @@ Test(stores_simulated, a_reset_to_another_log_forgets_the_marks_of_the_one_befor
         cr_assert_eq(ask("SELECT log_floor FROM weir_partitions WHERE consumer_group = '%s'"), 5);
         cr_assert_eq(handled, 15, "the policy is earliest");
         cr_assert_eq(ask("SELECT count(*) FROM weir_marks WHERE id = " ID), 0);
+        end(world);
+    }
+}
+
+/* All messages have one id. */
+static size_t one_id(struct weir_message *message, void *user, const void **id)
+{
+    *id = "one\0\377and the same";
+    return 18;
+}
+
+Test(stores_simulated, an_id_is_kept_for_the_window_of_the_log_and_then_pruned)
+{
+    WEIR_EACH_KIND(kind)
+    {
+        inbox_id = one_id;
+        inbox_window_ms = 60000;
+        struct weir_world *world = quiet_world(kind, plainly); /* ten messages at once */
+        struct weir_world_process *process = weir_world_start(world);
+        weir_world_run(world, 50 * SECOND);
+        weir_world_append(world, "orders", 0, 1); /* a late copy */
+        weir_world_run(world, 5 * SECOND);
+        cr_assert_eq(handled, 11);
+        cr_assert_eq(ask("SELECT count(*) FROM effects WHERE run = '%s'"), 1);
+        cr_assert_eq(ask("SELECT count(*) FROM weir_ids WHERE id = " ID), 1);
+        weir_world_stop(process);
+        weir_world_run(world, 600 * SECOND); /* nobody is there: the log stands still, and so does the window */
+        cr_assert_eq(ask("SELECT count(*) FROM weir_ids WHERE id = " ID), 1);
+        inbox_id = id_of_a_pair; /* messages of other ids move the log on */
+        weir_world_append(world, "orders", 0, 1);
+        weir_world_start(world);
+        weir_world_run(world, 10 * SECOND);
+        cr_assert_eq(handled, 12);
+        cr_assert_eq(ask("SELECT count(*) FROM weir_ids WHERE id = " ID), 1, "only that of the last message");
+        cr_assert_eq(ask("SELECT count(*) FROM effects WHERE run = '%s'"), 2);
+        inbox_id = NULL;
         end(world);
     }
 }

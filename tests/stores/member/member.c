@@ -2,10 +2,12 @@
  * A group member whose handlers write effects into a database, in a process of its own, for tests that kill and stop
  * it.
  *
- * Usage: stores-member BOARD LEDGER MARKS NAME=VALUE...     as tests/broker/member/member.c; ledger and marks are not
- * used stores.kind, stores.location, stores.run, stores.idle   of the database; other names are options of the consumer
- * From the board: sleep_us before a transaction, long_ms inside of one in long_every; finished counts new effects,
- * told those that were done before, in_flight those refused by an epoch.
+ * Usage: stores-member BOARD LEDGER MARKS NAME=VALUE...     as tests/broker/member/member.c
+ *   stores.kind, stores.location, stores.run, stores.idle   of the database
+ *   stores.inbox=1                                          each two offsets in a row have the same id
+ *   other names                                             options of the consumer
+ * From the board: sleep_us before a transaction, long_ms inside of one in long_every. To it: finished counts new
+ * effects, told those that were done before, in_flight those refused by an epoch. Ledger and marks are not used.
  *
  * Thread: main; handlers on workers.
  */
@@ -19,7 +21,7 @@
 #include <sys/mman.h>
 
 static struct weir_member_board *board;
-static struct weir_effects_settings settings;
+static struct weir_effects_settings settings = {.window_ms = 3600000};
 
 static _Noreturn void fail(const char *what, const char *why)
 {
@@ -53,6 +55,14 @@ static void show(const struct weir_stats *stats, void *user)
     atomic_store(&board->commits, stats->commits);
 }
 
+static size_t id_of_a_pair(struct weir_message *message, void *user, const void **id)
+{
+    static _Thread_local int64_t pair;
+    pair = weir_message_offset(message) / 2;
+    *id = &pair;
+    return sizeof pair;
+}
+
 static bool is_ours(const char *name, const char *value)
 {
     if (strcmp(name, "stores.kind") == 0)
@@ -63,6 +73,8 @@ static bool is_ours(const char *name, const char *value)
         settings.run = value;
     else if (strcmp(name, "stores.idle") == 0)
         settings.idle_ms = (uint32_t)atoi(value);
+    else if (strcmp(name, "stores.inbox") == 0)
+        settings.id = atoi(value) > 0 ? id_of_a_pair : NULL;
     else
         return false;
     return true;
