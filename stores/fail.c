@@ -11,9 +11,10 @@ int weir_store_fail(struct weir_error *error, enum weir_code code, const char *f
     char text[sizeof error->text];
     va_list arguments;
     va_start(arguments, format);
-    if (vsnprintf(text, sizeof text, format, arguments) < 0)
-        text[0] = '\0';
+    int size = vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    if (size < 0)
+        text[0] = '\0';
     size_t length = 0;
     for (; text[length] != '\0'; length++) /* databases write more than one line */
         if ((unsigned char)text[length] < ' ' || text[length] == 0x7f)

@@ -74,6 +74,24 @@ static bool check_accounts(const char *output, struct weir_mock *mock, const str
            equals("dead letters", weir_mock_end_offset(mock, EXAMPLE_LETTERS, 0), 1);
 }
 
+/* ---- inbox: 20 orders, every fourth one twice, and one that has no id ---- */
+
+static void fill_copies(struct weir_mock *mock)
+{
+    for (int number = 0; number < 25; number++) {
+        char id[16], key[16];
+        snprintf(id, sizeof id, "order-%d", number % 20 * (number < 20 ? 1 : 4));
+        snprintf(key, sizeof key, "key-%d", atoi(id + strlen("order-")) % 7);
+        weir_mock_produce_header(mock, EXAMPLE_TOPIC, key, "one", "message-id", id);
+    }
+    produce(mock, "key-1", "one");
+}
+
+static bool check_copies(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
+{
+    return says(output, "21 orders, 5 copies, 1 without an id\n");
+}
+
 /* ---- sqlite, postgres ---- */
 
 static void fill_payments(struct weir_mock *mock)
@@ -255,6 +273,7 @@ const struct weir_example_case weir_example_cases[] = {
      .fill = fill_charges,
      .check = check_charges},
     {.name = "emit", .group = "weir-example-emit", .arguments = {QUICK}, .fill = fill_orders, .check = check_invoices},
+    {.name = "inbox", .group = "weir-example-inbox", .arguments = {QUICK}, .fill = fill_copies, .check = check_copies},
     {.name = "sqlite",
      .group = "weir-example-sqlite",
      .arguments = {QUICK, "--database", "@file"},

@@ -1,6 +1,8 @@
 /* A program of somebody else's on an installed store. */
 #include <stdio.h>
-#ifdef STORE_sqlite
+#ifdef STORE_inbox
+#include <weir/inbox.h>
+#elif defined STORE_sqlite
 #include <weir/sqlite.h>
 #else
 #include <weir/postgres.h>
@@ -10,7 +12,10 @@
 int main(void)
 {
     struct weir_error error = {WEIR_OK, ""};
-#ifdef STORE_sqlite
+#ifdef STORE_inbox
+    struct weir_inbox *store = weir_inbox_create(NULL, 4096, &error);
+    weir_inbox_destroy(store);
+#elif defined STORE_sqlite
     struct weir_sqlite *store = weir_sqlite_create("/nowhere/at/all.db", &error);
     weir_sqlite_destroy(store);
 #else

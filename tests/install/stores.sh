@@ -23,7 +23,7 @@ store_program() { # NAME COMPILER LANGUAGE STANDARD LIBRARY...
     read -ra cflags <<<"$(store_flags "$name" --cflags)"
     rm -f "$scratch/program"
     "$compiler" "$standard" -Wall -Wextra -Wpedantic -Werror "${cflags[@]}" "-DSTORE_$name" -x "$language" \
-        "$here/stores.c" -x none -o "$scratch/program" "$@" && [ "$(LD_LIBRARY_PATH=$libdir "$scratch/program")" = WEIR_SYSTEM ]
+        "$here/stores.c" -x none -o "$scratch/program" "$@" && [[ "$(LD_LIBRARY_PATH=$libdir "$scratch/program")" =~ ^WEIR_(SYSTEM|INVALID)$ ]]
 }
 
 store_shared() { # NAME COMPILER LANGUAGE STANDARD
@@ -35,15 +35,16 @@ store_shared() { # NAME COMPILER LANGUAGE STANDARD
 store_static() { # NAME LIBRARY
     local needs libraries
     read -ra needs <<<"$(flags --print-requires-private | cut -d ' ' -f 1 | tr '\n' ' ')"
-    read -ra libraries <<<"$(pkg-config --libs "${needs[@]}" "$2") -pthread -lm"
+    [ -z "$2" ] || needs+=("$2")
+    read -ra libraries <<<"$(pkg-config --libs "${needs[@]}") -pthread -lm"
     store_program "$1" cc c -std=c11 "$libdir/libweir-$1.a" "$libdir/libweir.a" "${libraries[@]}" &&
         ! ldd "$scratch/program" | grep libweir
 }
 
 check_stores() {
     local name
-    local -A beneath=([sqlite]=sqlite3 [postgres]=libpq)
-    for name in sqlite postgres; do
+    local -A beneath=([inbox]='' [sqlite]=sqlite3 [postgres]=libpq)
+    for name in inbox sqlite postgres; do
         [ -e "$libdir/libweir-$name.so" ] || continue
         check "${name}_exports_are_the_declared" store_exports_are_the_declared "$name"
         check "${name}_soname" soname_is "libweir-$name.so" "libweir-$name.so.0"

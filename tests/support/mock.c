@@ -110,6 +110,18 @@ int64_t weir_mock_produce(struct weir_mock *mock, const char *topic, int32_t par
     return delivery.offset;
 }
 
+void weir_mock_produce_header(struct weir_mock *mock, const char *topic, const char *key, const char *value,
+                              const char *name, const char *header)
+{
+    struct delivery delivery = {.outstanding = 1};
+    rd_kafka_resp_err_t code = rd_kafka_producev(
+        mock->rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_KEY(key, strlen(key)),
+        RD_KAFKA_V_VALUE((void *)value, strlen(value)), RD_KAFKA_V_HEADER(name, header, strlen(header)),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_OPAQUE(&delivery), RD_KAFKA_V_END);
+    REQUIRE(code == RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_err2str(code));
+    wait_for(mock, &delivery);
+}
+
 void weir_mock_produce_many(struct weir_mock *mock, const char *topic, int32_t partition, unsigned first,
                             unsigned count, unsigned keys)
 {

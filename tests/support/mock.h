@@ -33,6 +33,10 @@ void weir_mock_topic_create(struct weir_mock *mock, const char *topic, int parti
 int64_t weir_mock_produce(struct weir_mock *mock, const char *topic, int32_t partition, const void *key,
                           size_t key_size, const void *value, size_t value_size);
 
+/* The same for texts, with one header. */
+void weir_mock_produce_header(struct weir_mock *mock, const char *topic, const char *key, const char *value,
+                              const char *name, const char *header);
+
 /* `count` messages with keys "key-<number % keys>" and values "value-<number>", number from `first`; acknowledged when
  * the call returns. The partition is picked by key (UA) or given. */
 void weir_mock_produce_many(struct weir_mock *mock, const char *topic, int32_t partition, unsigned first,
