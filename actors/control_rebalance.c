@@ -156,7 +156,8 @@ void weir_control_on_assign(struct weir_control *control, const struct weir_kafk
             partition->topic->first_count = consumer->kafka->ops->partition_count(consumer->kafka, offset->topic);
         partition->control.in_event = true;
         partition->control.position = -1;
-        partition->control.commit_first = partition->control.seek_first = partition->control.reset = false;
+        partition->control.commit_first = partition->control.seek_first = false;
+        partition->control.stood = -1;
         partition->control.retry_ns = partition->control.refused_until_ns = 0;
         partition->control.tag = 0;
         atomic_store_explicit(&partition->trouble, WEIR_KAFKA_NONE, memory_order_relaxed);
@@ -250,9 +251,8 @@ static void drop_map(struct weir_partition *partition)
 
 static void ask(struct weir_control *control, struct weir_partition *partition)
 {
-    enum weir_partition_event event = partition->control.reset ? WEIR_PARTITION_RESET : WEIR_PARTITION_TAKEN;
     partition->control.asked = ++control->epoch_next;
-    weir_keeper_ask(partition, event, partition->control.asked, partition->control.position);
+    weir_keeper_ask(partition, partition->control.asked, partition->control.position, partition->control.stood);
 }
 
 /* Kafka knows a position, or at least that it has none: -1. The keeper may know better. */
@@ -356,7 +356,7 @@ static void resolve(struct weir_control *control, struct weir_partition *partiti
                     atomic_load_explicit(&partition->committed, memory_order_relaxed) < 0;
     if (appeared)
         policy = WEIR_RESET_EARLIEST; /* it is new: nobody can have meant to skip its messages */
-    if (policy == WEIR_RESET_ERROR && weir_keeper_is_on(&control->consumer->keeper) && !partition->control.reset) {
+    if (policy == WEIR_RESET_ERROR && weir_keeper_is_on(&control->consumer->keeper) && partition->control.stood < 0) {
         set_position(control, partition, -1);
         return;
     }
@@ -602,7 +602,7 @@ static void begin(struct weir_control *control, struct weir_partition *partition
     if (partition->control.asked > 0)
         weir_keeper_begin(partition, partition->control.asked, partition->control.position);
     partition->control.asked = 0;
-    partition->control.reset = false;
+    partition->control.stood = -1;
     partition->begin.epoch = partition->control.epoch;
     partition->begin.position = partition->control.position;
     weir_map_deinit(&partition->begin.map);
@@ -622,7 +622,8 @@ static void reset(struct weir_control *control, struct weir_partition *partition
         weir_partition_order(partition, WEIR_ORDER_END);
         return;
     }
-    partition->control.reset = partition->control.seek_first = true;
+    partition->control.stood = atomic_load_explicit(&partition->next_shared, memory_order_acquire);
+    partition->control.seek_first = true;
     partition->control.retry_ns = 0;
     weir_control_move(partition, WEIR_CONTROL_RESOLVE);
 }
@@ -649,6 +650,7 @@ static void look_at_failed(struct weir_control *control, struct weir_partition *
     if (partition->control.retry_ns > control->now_ns || control->phase != WEIR_PHASE_NONE)
         return;
     partition->control.retry_ns = 0;
+    partition->control.stood = -1; /* it is asked anew where to begin */
     partition->control.seek_first = true;
     weir_control_move(partition, has_epoch(partition) ? WEIR_CONTROL_SEEK : WEIR_CONTROL_READ);
 }

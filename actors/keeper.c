@@ -29,7 +29,8 @@ static struct weir_partition_news news_of(struct weir_partition *partition, enum
                                         .topic = partition->topic->name,
                                         .partition = partition->number,
                                         .epoch = epoch,
-                                        .offset = offset};
+                                        .offset = offset,
+                                        .stood = -1};
 }
 
 /* ---- the queue, under the lock ---- */
@@ -62,6 +63,7 @@ static bool dequeue(struct weir_keeper *keeper, struct errand *errand)
                               .tells = kept->tells,
                               .question = news_of(partition, kept->event, kept->epoch, kept->offset),
                               .floor = news_of(partition, WEIR_PARTITION_FLOOR, kept->floor_epoch, kept->floor)};
+    errand->question.stood = kept->stood;
     kept->queued = kept->asks = kept->tells = false;
     return true;
 }
@@ -159,14 +161,15 @@ static void serve(struct weir_keeper *keeper)
     }
 }
 
-void weir_keeper_ask(struct weir_partition *partition, enum weir_partition_event event, uint64_t epoch, int64_t offset)
+void weir_keeper_ask(struct weir_partition *partition, uint64_t epoch, int64_t offset, int64_t stood)
 {
     struct weir_keeper *keeper = keeper_of(partition);
     struct weir_kept *kept = &partition->kept;
     pthread_mutex_lock(&keeper->lock);
-    kept->event = event;
+    kept->event = stood >= 0 ? WEIR_PARTITION_RESET : WEIR_PARTITION_TAKEN;
     kept->epoch = epoch;
     kept->offset = offset;
+    kept->stood = stood;
     kept->asks = true;
     kept->answers = false;
     enqueue(keeper, partition);

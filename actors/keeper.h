@@ -28,7 +28,7 @@ struct weir_kept {
     bool queued, asks, tells, answers;
     enum weir_partition_event event; /* of the question */
     uint64_t epoch, floor_epoch;     /* of the question and its answer; of the floor */
-    int64_t offset, floor;           /* asked, then answered */
+    int64_t offset, stood, floor;    /* the first asked, then answered */
     int result;
 };
 
@@ -63,8 +63,9 @@ void weir_keeper_stop(struct weir_keeper *keeper);
 /** Is this the keeper's thread? Any thread. */
 bool weir_keeper_is_current(struct weir_keeper *keeper);
 
-/** Ask where `epoch` of this partition is to begin, if not at `offset`. Control is notified of the answer. Control. */
-void weir_keeper_ask(struct weir_partition *partition, enum weir_partition_event event, uint64_t epoch, int64_t offset);
+/** Ask where `epoch` of this partition is to begin, if not at `offset`; or tell of a reset, from where it `stood` (else
+ *  -1). Control is notified of the answer. Control. */
+void weir_keeper_ask(struct weir_partition *partition, uint64_t epoch, int64_t offset, int64_t stood);
 /** The answer, once: false if there is none yet. *result is the callback's; > 0: *offset is where. Control. */
 bool weir_keeper_answer(struct weir_partition *partition, uint64_t epoch, int *result, int64_t *offset);
 /** Do not ask what has not been asked yet. Control. */

@@ -155,10 +155,10 @@ struct weir_partition {
         uint64_t asked; /* the epoch that the keeper was asked for; 0: none */
         enum weir_order order;
         int64_t position; /* to begin at; -1 unknown */
+        int64_t stood;    /* the position that the log does not have, so that it begins again; -1 */
         struct weir_map map;
         bool has_map;
         bool in_event;     /* named by the rebalance event that is open */
-        bool reset;        /* it begins again, as the log does not have its position */
         bool commit_first; /* its position was decided by the policy: commit it before the first pull */
         bool seek_first;   /* librdkafka does not stand at its position */
         bool in_collect;   /* its snapshot is waited for */

@@ -69,17 +69,17 @@ static int settle(struct weir_database *database, struct weir_claim *claim, int6
     return rows;
 }
 
-/* Where the log goes on below the floor it is not the log of which the marks tell. */
-static int settle_anew(struct weir_database *database, struct weir_claim *claim, int64_t offset,
+/* The log lacks where it stood. If it ends below that, it is not the log of which the marks tell. */
+static int settle_anew(struct weir_database *database, const struct weir_partition_news *news, struct weir_claim *claim,
                        struct weir_error *error)
 {
-    int rows = QUERY(
-        database, "DELETE FROM weir_marks WHERE id = $1 AND $2 < (SELECT log_floor FROM weir_partitions WHERE id = $1)",
-        error, NULL, 0, NUMBER(claim->id), NUMBER(offset));
+    int rows = 0;
+    if (news->offset < news->stood)
+        rows = QUERY(database, "DELETE FROM weir_marks WHERE id = $1", error, NULL, 0, NUMBER(claim->id));
     if (rows >= 0)
         rows = QUERY(database, "UPDATE weir_partitions SET log_floor = $1 WHERE id = $2", error, NULL, 0,
-                     NUMBER(offset), NUMBER(claim->id));
-    claim->floor = offset;
+                     NUMBER(news->offset), NUMBER(claim->id));
+    claim->floor = news->offset;
     return rows;
 }
 
@@ -112,7 +112,7 @@ static int take_inside(struct weir_database *database, const struct weir_partiti
     if (result >= 0)
         result = raise(database, claim, error);
     if (result >= 0)
-        result = news->event == WEIR_PARTITION_RESET ? settle_anew(database, claim, news->offset, error)
+        result = news->event == WEIR_PARTITION_RESET ? settle_anew(database, news, claim, error)
                                                      : settle(database, claim, news->offset, error);
     if (result >= 0)
         result = prune(database, claim->id, claim->floor, error);

@@ -118,13 +118,14 @@ run_mutants() { # PATCH...
 part_mutants() {
     local patches
     local -x WEIR_TEST_TIMEOUT_S=${WEIR_TEST_TIMEOUT_S:-120} WEIR_TEST_SUITE_TIMEOUT_S=${WEIR_TEST_SUITE_TIMEOUT_S:-1200}
+    local -x WEIR_TEST_STORES=sqlite # without a server
     local -x WEIR_TEST_SCALE=100 # each is caught by seeds that were found to do so
     mapfile -t patches < <(compgen -G "$root/tests/mutants/*$test_filter*.patch" | sort)
     if [ ${#patches[@]} -eq 0 ]; then
         run_part mutants true
         return
     fi
-    if ! build_mutants tests/test-sim tests/test-unit; then
+    if ! build_mutants tests/test-sim tests/test-unit tests/test-stores; then
         keep_totals mutants 0 1 0
         return
     fi

@@ -117,6 +117,7 @@ struct weir_partition_news {
     int32_t partition;
     uint64_t epoch; /* of the assignment: weir_message_epoch() of each of its messages */
     int64_t offset; /* TAKEN: where it would begin, the group's commit or auto.offset.reset; -1 if neither says */
+    int64_t stood;  /* RESET: where it stood, which the log lacks; beyond `offset`, the log has become another one */
 };
 
 enum { WEIR_PARTITION_MOVED = 1 };

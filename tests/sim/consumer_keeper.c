@@ -107,6 +107,7 @@ static int on_partition(struct weir_partition_news *news, void *user, struct wei
     }
     if (news->event == WEIR_PARTITION_RESET) {
         database.resets++;
+        cr_assert_eq(news->stood, database.rows[news->partition].floor);
         database.reset_offset = database.rows[news->partition].floor = news->offset;
         take(user, news);
         return 0;
@@ -397,6 +398,25 @@ Test(keeper, hears_of_a_reset_when_the_log_does_not_have_its_position)
     cr_assert_eq(effects_of(1), 20);
     cr_assert_eq(database.rows[1].floor, 50);
     cr_assert_eq(effects_of(0), 50);
+    end(world);
+}
+
+Test(keeper, is_not_told_of_the_groups_commit_as_a_reset_where_the_policy_is_error)
+{
+    static const char *const options[] = {"auto.offset.reset", "error", NULL};
+    static const struct weir_own own = {on_message, options, on_partition};
+    struct weir_world *world = quiet_world(50, &own, true);
+    weir_log_set(NULL, NULL, (enum weir_log_level) - 1);
+    for (int32_t partition = 0; partition < PARTITIONS; partition++)
+        database.rows[partition].floor = 5;
+    commit(world, 1, 40);
+    weir_world_truncate(world, "orders", 1, 30);
+    weir_world_start(world);
+    weir_world_run(world, 60 * SECOND);
+    cr_assert_eq(database.resets, 0);
+    cr_assert_eq(database.rows[1].floor, 5, "the group's commit became the floor");
+    cr_assert_eq(effects_of(1), 0);
+    cr_assert_eq(effects_of(0), 45);
     end(world);
 }
 

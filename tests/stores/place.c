@@ -22,6 +22,12 @@ void weir_place_set(struct weir_place *place, enum weir_effects_kind kind)
         cr_assert_fail("WEIR_TEST_POSTGRES is not set: ./dev test stores starts a server");
 }
 
+int weir_place_kinds(void)
+{
+    const char *stores = getenv("WEIR_TEST_STORES");
+    return stores && strcmp(stores, "sqlite") == 0 ? WEIR_EFFECTS_SQLITE + 1 : WEIR_EFFECTS_KINDS;
+}
+
 void weir_place_clear(struct weir_place *place)
 {
     static const char *const ends[] = {"", "-wal", "-shm", "-journal", ".copy"};

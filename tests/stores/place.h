@@ -20,8 +20,11 @@ struct weir_effects *weir_place_open(const struct weir_place *place, uint32_t id
 /** The same with an inbox, or without where `id` is NULL. */
 struct weir_effects *weir_place_open_inbox(const struct weir_place *place, weir_inbox_id *id, uint64_t window_ms);
 
+/** How many stores there are to test: all, or with WEIR_TEST_STORES=sqlite the first, where there is no server. */
+int weir_place_kinds(void);
+
 /* Once for each store. */
 #define WEIR_EACH_KIND(kind) \
-    for (enum weir_effects_kind kind = WEIR_EFFECTS_SQLITE; (kind) < WEIR_EFFECTS_KINDS; (kind)++)
+    for (enum weir_effects_kind kind = WEIR_EFFECTS_SQLITE; (int)(kind) < weir_place_kinds(); (kind)++)
 
 #endif

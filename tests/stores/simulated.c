@@ -330,6 +330,47 @@ Test(stores_simulated, a_mark_that_was_rolled_back_is_none)
     }
 }
 
+/* So that all marks stay. */
+static enum weir_outcome but_the_first(struct weir_message *message, void *user)
+{
+    if (weir_message_offset(message) == 0)
+        return weir_retry_after(message, 24 * 60 * 60 * 1000ull, "held");
+    return plainly(message, user);
+}
+
+Test(stores_simulated, marks_of_another_log_are_forgotten_also_above_the_floor)
+{
+    WEIR_EACH_KIND(kind)
+    {
+        struct weir_world *world = quiet_world(kind, but_the_first);
+        weir_world_start(world);
+        weir_world_run(world, 20 * SECOND);
+        cr_assert_eq(ask("SELECT count(*) FROM weir_marks WHERE id = " ID), 9);
+        weir_fake_truncate_end(weir_world_cluster(world), "orders", 0, 5); /* made anew, with five */
+        weir_world_run(world, 40 * SECOND);
+        cr_assert_eq(ask("SELECT count(*) FROM effects WHERE run = '%s'"), 9 + 4);
+        cr_assert_eq(ask("SELECT count(*) FROM weir_marks WHERE id = " ID), 4);
+        end(world);
+    }
+}
+
+Test(stores_simulated, what_retention_took_leaves_the_marks_above_it)
+{
+    WEIR_EACH_KIND(kind)
+    {
+        struct weir_world *world = quiet_world(kind, but_the_first);
+        struct weir_world_process *process = weir_world_start(world);
+        weir_world_run(world, 20 * SECOND);
+        weir_world_crash(process);
+        weir_world_truncate(world, "orders", 0, 3);
+        weir_world_start(world);
+        weir_world_run(world, 60 * SECOND);
+        cr_assert_eq(ask("SELECT count(*) FROM effects WHERE run = '%s'"), 9);
+        cr_assert_eq(ask("SELECT log_floor FROM weir_partitions WHERE consumer_group = '%s'"), 10);
+        end(world);
+    }
+}
+
 Test(stores_simulated, a_reset_to_another_log_forgets_the_marks_of_the_one_before)
 {
     WEIR_EACH_KIND(kind)
