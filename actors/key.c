@@ -197,7 +197,7 @@ struct weir_key *weir_key_pool_take(struct weir_key_pool *pool, struct weir_part
     key->data = NULL;
     key->count = 0;
     key->state = WEIR_KEY_READY;
-    key->by_bytes = key->in_table = key->held = false;
+    key->in_table = key->held = false;
     return key;
 }
 
@@ -265,8 +265,8 @@ static void guard(struct weir_running *running, const struct weir_partition *par
 }
 
 /* One run of the handler. What a handler must not answer is turned into a failure, which loses nothing. */
-static enum weir_outcome run(struct weir_partition *partition, struct weir_message *message,
-                             struct weir_running *running)
+enum weir_outcome weir_key_run(struct weir_partition *partition, struct weir_message *message,
+                               struct weir_running *running)
 {
     struct weir_consumer *consumer = partition->consumer;
     message->has_delay = false;
@@ -297,7 +297,7 @@ void weir_key_turn(struct weir_actor *actor, struct weir_worker *worker)
     uint64_t started_ns = weir_worker_now_ns(worker);
     unsigned clock_every = weir_worker_is_pool(worker) ? 1 : CLOCK_EVERY; /* which may have blocked */
     while (weir_partition_may_start(partition, message, worker)) {
-        message->outcome = (uint8_t)run(partition, message, running);
+        message->outcome = (uint8_t)weir_key_run(partition, message, running);
         done++;
         if (message->outcome > WEIR_SKIP || done == key->run_count ||
             weir_message_later_state(message) != WEIR_LATER_IDLE || message->outputs)

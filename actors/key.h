@@ -27,6 +27,8 @@
 #include "runtime/timers.h"
 #include "runtime/worker.h"
 
+struct weir_running;
+
 enum weir_key_state {
     WEIR_KEY_READY = 0,
     WEIR_KEY_OUT,
@@ -50,8 +52,7 @@ struct weir_key {
     uint32_t count;
     uint16_t run_count, run_done; /* while OUT the worker's */
     uint8_t state;
-    bool by_bytes; /* found through the table */
-    bool in_table;
+    bool in_table;              /* found by its bytes */
     bool held;                  /* its messages count as held */
     struct weir_key_data *data; /* NULL: none. Whoever has the key */
     union {
@@ -111,6 +112,10 @@ struct weir_message *weir_key_shift(struct weir_key *key); /* take the first mes
 void weir_key_move(struct weir_key *key, enum weir_key_state state);
 const char *weir_key_state_name(enum weir_key_state state);
 
+/** One run of the handler: what it says of the message. On the worker that `running` is of, after
+ *  weir_partition_may_start(). */
+enum weir_outcome weir_key_run(struct weir_partition *partition, struct weir_message *message,
+                               struct weir_running *running);
 /** The turn: run the handler over the run, hand the key back. Worker. */
 void weir_key_turn(struct weir_actor *actor, struct weir_worker *worker);
 

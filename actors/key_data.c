@@ -24,7 +24,7 @@ static struct weir_key_data *create(struct weir_message *message)
 {
     const struct weir_key_state_class *class = &message->partition->consumer->key_state;
     struct weir_key *key = message->owner;
-    size_t key_size = key->by_bytes ? message->key_size : 0;
+    size_t key_size = key->in_table ? message->key_size : 0;
     struct weir_key_data *data = weir_memory_allocate(sizeof *data + key_size);
     if (!data)
         return NULL;

@@ -2,9 +2,9 @@
  * The partition actor: its turn, what other threads ask of it, its life. See partition.h for its parts.
  *
  * A turn, in this order: take the order; take the mail (what runs have finished returns credit); start what was parked;
- * end data of keys; pull within the credit; serve suspects; tell the commit what was finished, and only then see
- * whether an order is fulfilled, since control asks for the last commit of an epoch when it is; answer a request for a
- * snapshot; publish the gauges.
+ * end data of keys; pull within the credit, and hand it out; serve suspects; tell the commit what was finished, and
+ * only then see whether an order is fulfilled, since control asks for the last commit of an epoch when it is; answer a
+ * request for a snapshot; publish the gauges.
  */
 #include "actors/partition.h"
 #include "actors/consumer.h"
@@ -275,7 +275,9 @@ static void turn(struct weir_actor *actor, struct weir_worker *worker)
         weir_partition_serve_parked(partition);
     if (partition->leaving.count > 0)
         weir_partition_serve_leaving(partition);
-    if (partition->state == WEIR_PARTITION_ACTIVE && weir_partition_pull(partition))
+    bool more = partition->state == WEIR_PARTITION_ACTIVE && weir_partition_pull(partition);
+    weir_partition_hand_out(partition);
+    if (more && weir_partition_credit(partition) > 0)
         weir_resident_notify(&partition->resident);
     if (partition->consumer->journal)
         weir_partition_serve_suspects(partition);

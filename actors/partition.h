@@ -4,6 +4,7 @@
  *
  *   partition.c           the turn, what other threads ask, life
  *   partition_pull.c      pulling and routing to key actors
+ *   partition_shortcut.c  handing out what was pulled, or running it at once
  *   partition_window.c    the window: credit in messages and bytes
  *   partition_finish.c    what becomes of a run: finished, retried, held, dead
  *   partition_supervise.c what stops a partition in place: escalations, the circuit breaker
@@ -179,6 +180,7 @@ struct weir_partition {
     struct weir_key *lane; /* the one key of ordering=partition, or of null keys in one lane */
     struct weir_key_pool key_pool;
     struct weir_message_pool message_pool;
+    struct weir_message *fresh; /* the first of the tracker that was pulled in this turn and not handed out */
     struct weir_segment *segment, *segments_free;
     struct weir_key_list parked, later, dying, sending, waiting[WEIR_ATTEMPT_BUCKETS];
     struct weir_key_list idle, leaving, ending; /* see partition_data.c */
@@ -266,13 +268,29 @@ void weir_partition_free_message(struct weir_partition *partition, struct weir_m
 void weir_partition_set_pause(struct weir_partition *partition, uint32_t bits, bool on);
 
 /* partition_pull.c */
-bool weir_partition_pull(struct weir_partition *partition); /* once; true if there may be more that may be pulled */
+bool weir_partition_pull(struct weir_partition *partition); /* once; true if there may be more */
+/* Where a message goes. */
+struct weir_route {
+    struct weir_key *key; /* NULL: nothing of its key is about */
+    enum { WEIR_ROUTE_ALONE, WEIR_ROUTE_LANE, WEIR_ROUTE_BY_BYTES } kind;
+    uint32_t hash;
+    bool is_hashed;
+};
+void weir_partition_find_route(struct weir_partition *partition, const struct weir_message *message,
+                               struct weir_route *route);
+struct weir_key *weir_partition_join_key(struct weir_partition *partition, struct weir_message *message,
+                                         const struct weir_route *route); /* found, or made from the reserve */
 void weir_partition_schedule(struct weir_partition *partition,
                              struct weir_key *key); /* READY: dispatch, park or free */
 void weir_partition_serve_parked(struct weir_partition *partition);
 void weir_partition_dispatch(struct weir_partition *partition, struct weir_key *key, uint64_t run); /* READY */
 
+/* partition_shortcut.c */
+void weir_partition_hand_out(struct weir_partition *partition);
+
 /* partition_finish.c */
+void weir_partition_finish_at_once(struct weir_partition *partition, struct weir_message *message); /* acked or skipped,
+                                                                                                      in no key */
 void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key);
 void weir_partition_take_back(struct weir_partition *partition, struct weir_key *key); /* nobody has begun its run */
 void weir_partition_take_answer(struct weir_partition *partition, struct weir_message *message);

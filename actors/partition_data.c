@@ -85,7 +85,7 @@ bool weir_partition_settle_data(struct weir_partition *partition, struct weir_ke
     bool ended = partition->state == WEIR_PARTITION_ENDED || data->epoch != partition->epoch;
     if (!ended && key->count > 0)
         return false;
-    if (ended || !(key->by_bytes || partition->lane == key)) {
+    if (ended || !(key->in_table || partition->lane == key)) {
         move(partition, key, WEIR_KEY_LEAVING);
     } else {
         data->idle_since_ns = now(partition);

@@ -115,15 +115,20 @@ static void free_or_leave(struct weir_partition *partition, struct weir_message 
     }
 }
 
+static void finish(struct weir_partition *partition, struct weir_message *message)
+{
+    weir_tracker_finish(&partition->tracker, message);
+    partition->finished++;
+    partition->changed = true;
+}
+
 /* The first message of the key has its terminal outcome. */
 static void finish_first(struct weir_partition *partition, struct weir_key *key)
 {
     struct weir_message *message = weir_key_shift(key);
     if (message->crashes > 0)
         weir_partition_suspect_is_finished(partition, message);
-    weir_tracker_finish(&partition->tracker, message);
-    partition->finished++;
-    partition->changed = true;
+    finish(partition, message);
     free_or_leave(partition, message);
 }
 
@@ -460,13 +465,18 @@ static void send_later(struct weir_partition *partition, struct weir_key *key)
     arm(partition, key, partition->consumer->options->output_retry_ms);
 }
 
-static void finish_with(struct weir_partition *partition, struct weir_key *key, enum weir_outcome outcome)
+static void count_success(struct weir_partition *partition, enum weir_outcome outcome)
 {
     if (outcome == WEIR_ACK)
         weir_partition_count(partition, acked, 1);
     else
         weir_partition_count(partition, skipped, 1);
     partition->successes++;
+}
+
+static void finish_with(struct weir_partition *partition, struct weir_key *key, enum weir_outcome outcome)
+{
+    count_success(partition, outcome);
     finish_first(partition, key);
 }
 
@@ -543,6 +553,13 @@ static bool answer_probe(struct weir_partition *partition, struct weir_key *key,
     weir_partition_count(partition, retries, 1);
     wait_for_room(partition, key);
     return true;
+}
+
+void weir_partition_finish_at_once(struct weir_partition *partition, struct weir_message *message)
+{
+    count_success(partition, (enum weir_outcome)message->outcome);
+    finish(partition, message);
+    weir_partition_free_message(partition, message);
 }
 
 /* Act on the outcome of the first message of a READY key. */

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#define PULL_SHORT  64  /* messages, where they are run at once: what of them lies about stays in the nearest cache */
 #define BACKLOG_MAX 512 /* runs waiting on the worker: what is pulled on top would only get cold in its caches */
 
 /* ---- routing ---- */
@@ -34,26 +35,43 @@ static void free_key(struct weir_partition *partition, struct weir_key *key)
     weir_key_pool_give(&partition->key_pool, key);
 }
 
-/* The key actor a message goes to: found, or made from the reserve. */
-static struct weir_key *find_key(struct weir_partition *partition, const struct weir_message *message)
+void weir_partition_find_route(struct weir_partition *partition, const struct weir_message *message,
+                               struct weir_route *route)
 {
     const struct weir_options *options = partition->consumer->options;
-    bool alone = options->ordering == WEIR_ORDERING_NONE || (options->ordering == WEIR_ORDERING_KEY && !message->key &&
-                                                             options->null_keys == WEIR_NULL_KEYS_SPREAD);
-    if (alone)
-        return new_key(partition);
-    if (options->ordering == WEIR_ORDERING_PARTITION || !message->key) {
-        if (!partition->lane)
-            partition->lane = new_key(partition);
-        return partition->lane;
+    bool spread = !message->key && options->null_keys == WEIR_NULL_KEYS_SPREAD;
+    *route = (struct weir_route){.kind = WEIR_ROUTE_LANE};
+    if (options->ordering == WEIR_ORDERING_NONE || (options->ordering == WEIR_ORDERING_KEY && spread)) {
+        route->kind = WEIR_ROUTE_ALONE;
+    } else if (options->ordering == WEIR_ORDERING_PARTITION || !message->key) {
+        route->key = partition->lane;
+    } else {
+        route->kind = WEIR_ROUTE_BY_BYTES;
+        if (partition->keys.count == 0)
+            return; /* the hash may never be asked for */
+        route->hash = (uint32_t)weir_key_hash(message->key, message->key_size);
+        route->key = weir_key_table_find(&partition->keys, route->hash, message->key, message->key_size);
+        route->is_hashed = true;
     }
-    uint32_t hash = (uint32_t)weir_key_hash(message->key, message->key_size);
-    struct weir_key *key = weir_key_table_find(&partition->keys, hash, message->key, message->key_size);
-    if (key)
+}
+
+struct weir_key *weir_partition_join_key(struct weir_partition *partition, struct weir_message *message,
+                                         const struct weir_route *route)
+{
+    struct weir_key *key = route->key ? route->key : new_key(partition);
+    weir_key_append(key, message);
+    if (key->held) {
+        partition->held++;
+        partition->held_writing += weir_key_is_writing(key);
+    }
+    if (route->key)
         return key;
-    key = new_key(partition);
-    key->hash = hash;
-    key->by_bytes = true;
+    if (route->kind == WEIR_ROUTE_LANE)
+        partition->lane = key;
+    if (route->kind != WEIR_ROUTE_BY_BYTES)
+        return key;
+    key->hash = route->is_hashed ? route->hash : (uint32_t)weir_key_hash(message->key, message->key_size);
+    weir_key_table_insert(&partition->keys, key); /* after the append: its bytes are the last message's */
     return key;
 }
 
@@ -140,8 +158,8 @@ static struct weir_message *take_in(struct weir_partition *partition, const stru
     return message;
 }
 
-/* Take one record in: into the tracker and into its key's queue. Everything it needs has been reserved. */
-static void route(struct weir_partition *partition, const struct weir_record *record, uint32_t attempts,
+/* Take one record in: into the tracker, to be handed out when the gate is open again. */
+static void track(struct weir_partition *partition, const struct weir_record *record, uint32_t attempts,
                   uint64_t now_ns)
 {
     struct weir_message *message = take_in(partition, record, attempts, now_ns);
@@ -149,15 +167,8 @@ static void route(struct weir_partition *partition, const struct weir_record *re
         weir_partition_suspect(partition, message);
     weir_partition_charge(partition, message);
     weir_tracker_append(&partition->tracker, message);
-    struct weir_key *key = find_key(partition, message);
-    weir_key_append(key, message);
-    if (key->held) {
-        partition->held++;
-        partition->held_writing += weir_key_is_writing(key);
-    }
-    if (key->by_bytes && !key->in_table)
-        weir_key_table_insert(&partition->keys, key); /* after the append: its bytes are the last message's */
-    weir_partition_schedule(partition, key);
+    if (!partition->fresh)
+        partition->fresh = message;
 }
 
 /* ---- pulling ---- */
@@ -204,7 +215,7 @@ static void take_message(struct weir_partition *partition, const struct weir_rec
     } else {
         weir_partition_count(partition, consumed, 1);
         weir_partition_count(partition, consumed_bytes, record->key_size + record->value_size);
-        route(partition, record, attempts, now_ns);
+        track(partition, record, attempts, now_ns);
         return;
     }
     weir_partition_kafka(partition)->ops->record_free(weir_partition_kafka(partition), record->native);
@@ -243,14 +254,17 @@ static uint32_t next_pull(uint32_t pulled)
     return pulled > WEIR_PULL_MIN / 2 ? 2 * pulled : WEIR_PULL_MIN;
 }
 
-/* Pull once. True if there may be more and it may be pulled. */
+/* Pull once. True if there may be more. */
 bool weir_partition_pull(struct weir_partition *partition)
 {
     struct weir_record records[WEIR_PULL_MAX];
     if (weir_worker_queued(partition->resident.home) >= BACKLOG_MAX)
-        return weir_partition_credit(partition) > 0; /* another turn comes when those have run */
+        return true; /* another turn comes when those have run */
+    uint32_t most = partition->pull_next;
+    if (most > PULL_SHORT && weir_worker_turns_are_short(partition->resident.home))
+        most = PULL_SHORT;
     uint32_t count = weir_partition_credit(partition);
-    count = count < partition->pull_next ? count : partition->pull_next;
+    count = count < most ? count : most;
     if (count == 0 || !reserve(partition, count))
         return false;
     uint32_t gate = WEIR_GATE_OPEN;
@@ -270,5 +284,5 @@ bool weir_partition_pull(struct weir_partition *partition)
     atomic_store_explicit(&partition->gate, stopped ? WEIR_GATE_CLOSED : WEIR_GATE_OPEN, memory_order_release);
     if (pulled > 0)
         partition->changed |= partition->consumer->options->delivery == WEIR_AT_MOST_ONCE;
-    return pulled == count && weir_partition_credit(partition) > 0;
+    return pulled == count;
 }

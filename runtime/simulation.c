@@ -32,6 +32,7 @@ struct weir_simulation {
     struct weir_seam seam;
     struct weir_random random;
     uint64_t now_ns, step_ns_max;
+    unsigned short_percent;
     struct weir_system *systems, **systems_end; /* in the order of creation */
     struct weir_timers events;
     struct event *event_list;
@@ -98,6 +99,8 @@ struct weir_system *weir_simulation_system(struct weir_simulation *simulation, u
     struct weir_system *system = weir_system_build(workers, pool_threads, &simulation->seam, true, NULL);
     if (!system)
         return NULL;
+    for (unsigned i = 0; i < system->worker_count; i++)
+        system->workers[i]->short_percent = simulation->short_percent;
     *simulation->systems_end = system;
     simulation->systems_end = &system->next;
     return system;
@@ -122,6 +125,11 @@ void weir_simulation_advance(struct weir_simulation *simulation, uint64_t durati
 void weir_simulation_set_step_time(struct weir_simulation *simulation, uint64_t step_ns_max)
 {
     simulation->step_ns_max = step_ns_max;
+}
+
+void weir_simulation_set_short_turns(struct weir_simulation *simulation, unsigned percent)
+{
+    simulation->short_percent = percent;
 }
 
 void weir_simulation_observe(struct weir_simulation *simulation, weir_simulation_observer *observer, void *argument)

@@ -50,6 +50,10 @@ bool weir_simulation_interleave(struct weir_simulation *simulation);
  *  are exact. */
 void weir_simulation_set_step_time(struct weir_simulation *simulation, uint64_t step_ns_max);
 
+/** In systems that are made from now on, let roaming turns count as short `percent` times in a hundred, by the seed, so
+ *  that their work is done at once where it may be (weir_worker_turns_are_short). 0, the default: never. */
+void weir_simulation_set_short_turns(struct weir_simulation *simulation, unsigned percent);
+
 /** Run no step of `worker` for `duration_ns`, as if its thread were stuck or not scheduled. Others may steal from it.
  */
 void weir_simulation_stall(struct weir_simulation *simulation, struct weir_worker *worker, uint64_t duration_ns);

@@ -376,6 +376,23 @@ static void learn(struct weir_worker *worker, uint64_t average_ns, uint64_t samp
     atomic_store_explicit(&worker->turn_average_ns, average_ns, memory_order_relaxed);
 }
 
+bool weir_worker_turns_are_short(struct weir_worker *worker)
+{
+    if (worker->system->pool)
+        return false;
+    if (worker->is_simulated)
+        return worker->short_percent > 0 && weir_random_below(&worker->random, 100) < worker->short_percent;
+    return atomic_load_explicit(&worker->turn_average_ns, memory_order_relaxed) < STEAL_TURN_NS;
+}
+
+uint64_t weir_worker_ran_at_once(struct weir_worker *worker, uint64_t started_ns, unsigned count)
+{
+    uint64_t now_ns = weir_worker_refresh_now(worker);
+    weir_counter_add(&worker->stats.roaming_turns, count);
+    learn(worker, atomic_load_explicit(&worker->turn_average_ns, memory_order_relaxed), (now_ns - started_ns) / count);
+    return now_ns;
+}
+
 static void run_roaming_actor(struct weir_worker *worker, struct weir_actor *actor)
 {
     begin_turn(worker);

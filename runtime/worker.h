@@ -135,6 +135,13 @@ typedef bool weir_actor_match(const struct weir_actor *actor, const void *argume
  * a pool: what waits in the pool's queue, whoever dispatched it, so match your own only. Thread: as above. Cost: a take
  * and a put for all that waits. */
 struct weir_actor_list weir_worker_withdraw(struct weir_worker *worker, weir_actor_match *match, const void *argument);
+/** Have roaming turns here been so short of late that to queue one costs more than to run it? Then who would dispatch
+ * an actor may as well do its work at once. Never with a pool; in the simulator the seed decides. Thread: worker. */
+bool weir_worker_turns_are_short(struct weir_worker *worker);
+
+/** `count` turns' work was done at once, from `started_ns` until now: the clock is read, and what they took is learnt.
+ *  Returns the time. Thread: worker. */
+uint64_t weir_worker_ran_at_once(struct weir_worker *worker, uint64_t started_ns, unsigned count);
 
 /** This worker's time, read at the start of the step, after turns that may have been long, and by
  *  weir_worker_refresh_now(); in callbacks of its uv loop, the time itself. Thread: worker. */

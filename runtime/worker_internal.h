@@ -57,6 +57,7 @@ struct weir_worker {
     uint64_t alarm_due_ns;     /* UINT64_MAX: off */
     uint64_t stalled_until_ns; /* the simulator's */
     bool may_steal;            /* the simulator's, a choice of the seed */
+    unsigned short_percent;    /* the simulator's: how often its turns count as short */
 
     char apart_1[CK_MD_CACHELINE];
     /* any */

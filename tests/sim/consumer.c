@@ -61,6 +61,7 @@ static void run_seed(const struct plan *plan, const char *function, uint64_t see
     struct weir_world_settings settings = plan->settings;
     settings.seed = seed;
     settings.trace = trace;
+    settings.short_percent = seed % 2 ? 0 : 50;
     const char *replay = replay_command(function, seed);
     settings.driver = &weir_world_consumer;
     struct weir_world *world = weir_world_create(&settings);

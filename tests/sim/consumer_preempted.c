@@ -31,6 +31,7 @@ Test(preempted, runs_are_all_committed_when_a_partition_has_been_drained)
         struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
                                                                                    .eager = seed % 3 == 0,
                                                                                    .preempt = PERMILLE,
+                                                                                   .short_percent = seed % 2 ? 0 : 50,
                                                                                    .chances = {.later = 500},
                                                                                    .later_ns_max = SECOND,
                                                                                    .driver = &weir_world_consumer});
@@ -129,6 +130,7 @@ Test(preempted, processes_that_slept_start_nothing_that_they_have_lost)
                                                                                    .partitions = 1,
                                                                                    .keys = 50,
                                                                                    .messages = 200,
+                                                                                   .short_percent = seed % 2 ? 0 : 50,
                                                                                    .driver = &weir_own_driver,
                                                                                    .driver_data = &own});
         struct weir_simulation *simulation = weir_world_simulation(world);
@@ -163,6 +165,7 @@ static void lose_nothing(const char *const *options, unsigned seeds)
             .seed = seed,
             .eager = seed % 3 == 0,
             .preempt = seed % 2 == 0 ? PERMILLE : 4 * PERMILLE,
+            .short_percent = seed % 4 < 2 ? 0 : 50,
             .floor_unchecked = options != NULL,
             .chances = {.skip = 50, .retry = 80, .dead = 30, .overloaded = 30, .later = 200, .poison = 5},
             .faults = {.slow = 50,

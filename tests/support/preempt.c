@@ -127,7 +127,7 @@ void __cyg_profile_func_exit(void *function, void *caller)
         return;
     if ((uintptr_t)function == (uintptr_t)weir_partition_may_start)
         at.starting = true;
-    if ((uintptr_t)function == (uintptr_t)weir_key_turn)
+    if ((uintptr_t)function == (uintptr_t)weir_key_turn || (uintptr_t)function == (uintptr_t)weir_partition_hand_out)
         at.starting = false;
     preempt();
     unsigned *place = place_of(function);

@@ -178,6 +178,7 @@ struct weir_world *weir_world_create(const struct weir_world_settings *settings)
     weir_fake_set_faults(world->cluster, &settings->faults);
     make_topics(world);
     weir_simulation_observe(world->simulation, observe, world);
+    weir_simulation_set_short_turns(world->simulation, settings->short_percent);
     weir_world_trace_begin(world);
     weir_world_produce(world, settings->messages);
     if (settings->preempt > 0)

@@ -80,24 +80,25 @@ struct weir_world_chances {
 
 struct weir_world_settings {
     uint64_t seed;
-    const char *topics;                       /* separated by commas, at most 4; NULL: "orders" */
-    int32_t partitions;                       /* of each; 0: 4 */
-    unsigned keys;                            /* distinct ones a topic; 0: 20 */
-    uint16_t null_keys;                       /* thousandths of the messages: no key, no order */
-    uint16_t outputs;                         /* thousandths of the messages: their runs emit some */
-    unsigned messages;                        /* appended at the beginning */
-    const char *group;                        /* NULL: "group" */
-    const char *letters;                      /* what is added to a topic's name for its dead letters; NULL: ".dlq" */
-    const char *instance_prefix;              /* static membership: followed by the process's number; NULL: dynamic */
-    bool eager;                               /* else cooperative */
-    bool floor_unchecked;                     /* at most once: commits run ahead */
-    uint16_t preempt;                         /* thousandths, see preempt.h */
-    bool trace;                               /* say on standard error what happens */
-    unsigned workers;                         /* of each process's system; 0: 2 */
-    unsigned pool_threads;                    /* likewise; 0: handlers run on the workers */
-    uint64_t later_ns_max;                    /* 0: 50 ms */
-    struct weir_world_chances chances;        /* of handlers */
-    struct weir_fake_faults faults;           /* of the cluster */
+    const char *topics;                /* separated by commas, at most 4; NULL: "orders" */
+    int32_t partitions;                /* of each; 0: 4 */
+    unsigned keys;                     /* distinct ones a topic; 0: 20 */
+    uint16_t null_keys;                /* thousandths of the messages: no key, no order */
+    uint16_t outputs;                  /* thousandths of the messages: their runs emit some */
+    unsigned messages;                 /* appended at the beginning */
+    const char *group;                 /* NULL: "group" */
+    const char *letters;               /* what is added to a topic's name for its dead letters; NULL: ".dlq" */
+    const char *instance_prefix;       /* static membership: followed by the process's number; NULL: dynamic */
+    bool eager;                        /* else cooperative */
+    bool floor_unchecked;              /* at most once: commits run ahead */
+    uint16_t preempt;                  /* thousandths, see preempt.h */
+    bool trace;                        /* say on standard error what happens */
+    unsigned workers;                  /* of each process's system; 0: 2 */
+    unsigned pool_threads;             /* likewise; 0: handlers run on the workers */
+    unsigned short_percent;            /* how often turns count as short: handlers run in their partition's turn */
+    uint64_t later_ns_max;             /* 0: 50 ms */
+    struct weir_world_chances chances; /* of handlers */
+    struct weir_fake_faults faults;    /* of the cluster */
     const struct weir_fake_settings *cluster; /* NULL: the default */
     const struct weir_world_driver *driver;
     const void *driver_data; /* the driver's own */

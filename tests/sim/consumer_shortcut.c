@@ -1,0 +1,177 @@
+/*
+ * The shortcut: where handlers are short, a message is handled in the very turn in which it is pulled. What that may
+ * not change. See actors/partition_shortcut.c.
+ */
+#include "actors/consumer.h"
+#include "runtime/system.h"
+#include "tests/sim/consumer_own.h"
+#include "tests/support/test.h"
+#include <stdlib.h>
+#include <string.h>
+#include <weir/log.h>
+
+#define SECOND WEIR_WORLD_SECOND
+#define KEYS   5
+
+static uint64_t at_once, queued, out_of_place;
+
+static uint64_t begin(struct weir_message *message, void *user)
+{
+    uint64_t run;
+    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
+                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    if (message->owner)
+        queued++;
+    else
+        at_once++;
+    out_of_place += !message->owner && weir_worker_current() != message->partition->resident.home;
+    return run;
+}
+
+static enum weir_outcome end(void *user, uint64_t run, enum weir_outcome outcome)
+{
+    weir_world_end(user, run, outcome);
+    return outcome;
+}
+
+static struct weir_world *make(const struct weir_own *own, unsigned percent, unsigned pool_threads)
+{
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    at_once = queued = out_of_place = 0;
+    struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = 3,
+                                                                               .keys = KEYS,
+                                                                               .short_percent = percent,
+                                                                               .pool_threads = pool_threads,
+                                                                               .messages = 200,
+                                                                               .floor_unchecked = own->options != NULL,
+                                                                               .driver = &weir_own_driver,
+                                                                               .driver_data = own});
+    weir_world_start(world);
+    return world;
+}
+
+static void finish(struct weir_world *world, uint64_t runs)
+{
+    cr_assert(weir_world_run_until_finished(world, 300 * SECOND));
+    cr_assert(weir_world_close(world, 60 * SECOND));
+    struct weir_world_verdict verdict = weir_world_verdict(world);
+    cr_assert(verdict.ok, "%s", verdict.text);
+    cr_assert_eq(weir_world_tally(world)->runs, runs);
+    weir_world_destroy(world);
+}
+
+static enum weir_outcome acks(struct weir_message *message, void *user)
+{
+    return end(user, begin(message, user), WEIR_ACK);
+}
+
+static const struct weir_own acking = {acks, NULL};
+
+Test(shortcut, short_handlers_run_where_their_messages_are_pulled)
+{
+    struct weir_world *world = make(&acking, 100, 0);
+    finish(world, 200);
+    cr_assert_eq(at_once, 200);
+    cr_assert_eq(out_of_place, 0);
+}
+
+Test(shortcut, handlers_that_are_not_short_are_queued)
+{
+    struct weir_world *world = make(&acking, 0, 0);
+    finish(world, 200);
+    cr_assert_eq(queued, 200);
+}
+
+Test(shortcut, handlers_that_may_block_never_run_in_a_partitions_turn)
+{
+    struct weir_world *world = make(&acking, 100, 3);
+    finish(world, 200);
+    cr_assert_eq(queued, 200);
+}
+
+Test(shortcut, nothing_runs_before_its_commit_at_most_once)
+{
+    static const char *const options[] = {"weir.delivery", "at-most-once", NULL};
+    struct weir_own own = {acks, options};
+    struct weir_world *world = make(&own, 100, 0);
+    cr_assert(weir_world_run_until_finished(world, 300 * SECOND));
+    cr_assert_eq(queued, 200);
+    cr_assert_eq(at_once, 0);
+    weir_world_destroy(world);
+}
+
+/* Every seventh fails at its first attempt: its key waits, the others go on at once. */
+static enum weir_outcome fails(struct weir_message *message, void *user)
+{
+    uint64_t run = begin(message, user);
+    bool fail = weir_message_offset(message) % 7 == 0 && weir_message_attempt(message) == 1;
+    return end(user, run, fail ? WEIR_RETRY : WEIR_ACK);
+}
+
+Test(shortcut, what_stands_behind_a_failed_message_is_queued_behind_it)
+{
+    static const struct weir_own own = {fails, NULL};
+    struct weir_world *world = make(&own, 100, 0);
+    cr_assert(weir_world_run_until_finished(world, 300 * SECOND));
+    cr_assert_gt(at_once, 10);
+    cr_assert_gt(queued, 10);
+    finish(world, at_once + queued);
+}
+
+static void answer(void *handle, enum weir_outcome outcome)
+{
+    cr_assert_eq(weir_later_finish(*(struct weir_later *)handle, outcome), 0);
+}
+
+/* Taken, and answered before the handler has returned, or after. */
+static enum weir_outcome gives_out(struct weir_message *message, void *user)
+{
+    uint64_t run = begin(message, user);
+    struct weir_later later = weir_message_later(message);
+    if (weir_message_offset(message) % 2 == 0) {
+        end(user, run, WEIR_ACK);
+        answer(&later, WEIR_ACK);
+    } else {
+        weir_world_later(user, run, answer, &later, sizeof later);
+    }
+    return WEIR_LATER;
+}
+
+Test(shortcut, what_is_given_out_is_not_finished_before_it_is_answered)
+{
+    static const struct weir_own own = {gives_out, NULL};
+    struct weir_world *world = make(&own, 100, 0);
+    finish(world, 200);
+    cr_assert_gt(at_once, 0);
+}
+
+/* A turn that lasts: what was pulled and has not run is queued, so that others may have it. */
+static enum weir_outcome lasts(struct weir_message *message, void *user)
+{
+    uint64_t run = begin(message, user);
+    struct weir_world_process *process = user;
+    weir_simulation_advance(weir_world_simulation(weir_world_of(process)), 200000);
+    return end(user, run, WEIR_ACK);
+}
+
+Test(shortcut, what_is_left_is_queued_when_a_turn_takes_long)
+{
+    static const struct weir_own own = {lasts, NULL};
+    struct weir_world *world = make(&own, 100, 0);
+    finish(world, 200);
+    cr_assert_gt(at_once, 10);
+    cr_assert_gt(queued, 10);
+}
+
+/* A window of one: what was finished at once gives its credit back at once, or nothing would be pulled until a sweep.
+ */
+Test(shortcut, credit_comes_back_with_what_is_finished_at_once)
+{
+    static const char *const options[] = {"weir.window.messages.max", "1", NULL};
+    struct weir_own own = {acks, options};
+    struct weir_world *world = make(&own, 100, 0);
+    uint64_t begin_ns = weir_simulation_now_ns(weir_world_simulation(world));
+    cr_assert(weir_world_run_until_finished(world, 300 * SECOND));
+    cr_assert_lt(weir_simulation_now_ns(weir_world_simulation(world)) - begin_ns, 20 * SECOND);
+    finish(world, 200);
+}
