@@ -250,6 +250,7 @@ struct weir_message *weir_key_shift(struct weir_key *key)
 
 /* How long a turn may go on before other keys have theirs, and how often the clock is asked. */
 #define TURN_NS_MAX 500000
+#define LONG_NS_MAX 100000000ull /* of a key that others wait less for than it does for them: see pool.h */
 #define CLOCK_EVERY 8
 
 /* The run is counted for the deadline, and written into the journal. */
@@ -287,6 +288,15 @@ enum weir_outcome weir_key_run(struct weir_partition *partition, struct weir_mes
                                           : "the handler returned WEIR_LATER without weir_message_later()");
 }
 
+/* A long turn is not to be taken for a handler that runs for too long. */
+static uint64_t turn_may_take(const struct weir_partition *partition, const struct weir_worker *worker)
+{
+    uint64_t warn_ns = partition->consumer->options->handler_warn_ms * 1000000;
+    if (!weir_worker_may_take_long(worker) || (warn_ns > 0 && warn_ns < 2 * LONG_NS_MAX))
+        return TURN_NS_MAX;
+    return LONG_NS_MAX;
+}
+
 void weir_key_turn(struct weir_actor *actor, struct weir_worker *worker)
 {
     struct weir_key *key = WEIR_CONTAINER(actor, struct weir_key, actor);
@@ -295,6 +305,7 @@ void weir_key_turn(struct weir_actor *actor, struct weir_worker *worker)
     struct weir_message *message = key->first;
     uint16_t done = 0;
     uint64_t started_ns = weir_worker_now_ns(worker);
+    uint64_t turn_ns_max = turn_may_take(partition, worker);
     unsigned clock_every = weir_worker_is_pool(worker) ? 1 : CLOCK_EVERY; /* which may have blocked */
     while (weir_partition_may_start(partition, message, worker)) {
         message->outcome = (uint8_t)weir_key_run(partition, message, running);
@@ -302,7 +313,7 @@ void weir_key_turn(struct weir_actor *actor, struct weir_worker *worker)
         if (message->outcome > WEIR_SKIP || done == key->run_count ||
             weir_message_later_state(message) != WEIR_LATER_IDLE || message->outputs)
             break; /* the outputs last: while the handle is out they are its holder's */
-        if (done % clock_every == 0 && weir_worker_refresh_now(worker) - started_ns > TURN_NS_MAX)
+        if (done % clock_every == 0 && weir_worker_refresh_now(worker) - started_ns > turn_ns_max)
             break;
         message = message->next;
     }

@@ -74,7 +74,7 @@ static void come_back(struct weir_partition *partition, struct weir_message *mes
 static bool run_at_once(struct weir_partition *partition, struct weir_message *message, const struct weir_route *route,
                         struct shortcut *shortcut)
 {
-    if (!shortcut->open || route->key || message->offset <= partition->suspect_last ||
+    if (route->key || message->offset <= partition->suspect_last ||
         !weir_partition_may_start(partition, message, partition->resident.home))
         return false;
     message->outcome = (uint8_t)weir_key_run(partition, message, shortcut->running);
@@ -87,6 +87,18 @@ static bool run_at_once(struct weir_partition *partition, struct weir_message *m
     return true;
 }
 
+/* All first, then their keys, so that a key goes out with all that it was given, and is known for what it has to do. */
+static void queue(struct weir_partition *partition, struct weir_message *message)
+{
+    struct weir_route route;
+    for (struct weir_message *next = message; next; next = next->after) {
+        weir_partition_find_route(partition, next, &route);
+        weir_partition_join_key(partition, next, &route);
+    }
+    for (; message; message = message->after)
+        weir_partition_schedule(partition, message->owner); /* READY: else it has been */
+}
+
 void weir_partition_hand_out(struct weir_partition *partition)
 {
     struct weir_message *message = partition->fresh, *after;
@@ -94,13 +106,15 @@ void weir_partition_hand_out(struct weir_partition *partition)
     if (!message)
         return;
     struct shortcut shortcut = begin(partition);
-    for (; message; message = after) {
+    for (; message && shortcut.open; message = after) {
         struct weir_route route;
         after = message->after; /* which only this actor changes, and nobody but this loop has what was pulled */
         weir_partition_find_route(partition, message, &route);
         if (!run_at_once(partition, message, &route, &shortcut))
             weir_partition_schedule(partition, weir_partition_join_key(partition, message, &route));
     }
+    if (message)
+        queue(partition, message);
     if (shortcut.count > 0)
         look_at_clock(partition, &shortcut);
 }

@@ -5,13 +5,18 @@
  * and timers only: whatever a roaming actor's turn waits for, no resident waits with it. A pool thread has no loop, no
  * timers and no residents, so that a thousand of them cost little more than their stacks.
  *
- * One queue under a mutex. Turns here block for a tenth of a millisecond or more; what a lock costs is lost in that,
+ * Two lanes under one mutex. Turns here block for a tenth of a millisecond or more; what a lock costs is lost in that,
  * and a thread that waits on the condition is woken by exactly one put, so that none is lost and no thread looks in
  * vain.
  *
+ * The long lane. An actor that has more to do, one thing after the other, than is queued for each thread, decides when
+ * all is done: were it to wait its turn among the others, each time, threads would stand idle in the end. So those go
+ * first, and may take long turns; but on half of the threads at most, so that all others go on as well.
+ *
  * Invariants
- *   O1. First in, first out over all workers: no key waits for others than those put before it.
+ *   O1. First in, first out over all workers, within a lane.
  *   O2. While an actor is queued and a thread idle, a wake-up is on its way to that thread.
+ *   O3. While anything is queued in the other lane, at most half of the threads are given actors of the long one.
  *
  * Bound: intrusive, so it holds at most the roaming actors that exist, which the windows bound.
  */
@@ -24,25 +29,30 @@
 struct weir_pool {
     pthread_mutex_t lock;
     pthread_cond_t filled;
-    struct weir_actor_list queue; /* under lock */
-    unsigned idle_count;          /* threads that wait; under lock */
-    bool ended;                   /* under lock */
-    _Atomic size_t count;         /* of the queue: written under lock; a hint to any */
+    unsigned threads;                         /* constant */
+    struct weir_actor_list queue, long_queue; /* under lock, as all below */
+    unsigned long_count;                      /* threads that run actors of the long lane */
+    unsigned idle_count;                      /* threads that wait */
+    bool ended;
+    _Atomic size_t count; /* of both queues: written under lock; a hint to any */
 };
 
-void weir_pool_init(struct weir_pool *pool);
+void weir_pool_init(struct weir_pool *pool, unsigned threads);
 void weir_pool_deinit(struct weir_pool *pool); /* no thread waits; what is queued stays whose it was */
 
-/** Put at the back. Thread: any. Blocks: never, but for the lock. */
-void weir_pool_put(struct weir_pool *pool, struct weir_actor *actor);
+/** Put at the back of its lane. `length`: how much it has to do, one thing after the other, in units that are alike for
+ *  all. Thread: any. Blocks: never, but for the lock. */
+void weir_pool_put(struct weir_pool *pool, struct weir_actor *actor, unsigned length);
 
-/** Take from the front; NULL where it is empty. Thread: any. */
-struct weir_actor *weir_pool_try_take(struct weir_pool *pool);
+/** Take from the front; NULL where it is empty. `is_long`: the taking thread's own, false at first; true: what it has
+ *  taken is of the long lane. Whatever it took before is over. Thread: any. */
+struct weir_actor *weir_pool_try_take(struct weir_pool *pool, bool *is_long);
 
 /** The same, waiting for one; NULL once the pool has ended, whatever is queued. Thread: any. Blocks. */
-struct weir_actor *weir_pool_take(struct weir_pool *pool);
+struct weir_actor *weir_pool_take(struct weir_pool *pool, bool *is_long);
 
-/** Take out all that match, in order; the others stay in theirs. Thread: any. Cost: a look at each under the lock. */
+/** Take out all that match, in the order of each lane; the others stay in theirs. Thread: any. Cost: a look at each
+ * under the lock. */
 struct weir_actor_list weir_pool_withdraw(struct weir_pool *pool, weir_actor_match *match, const void *argument);
 
 /** Have every take return NULL, now and later. Thread: any. */

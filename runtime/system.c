@@ -192,7 +192,7 @@ static void run(struct weir_worker *worker)
 static void run_pooled(struct weir_worker *worker)
 {
     worker->accounted_ns = weir_worker_refresh_now(worker);
-    for (struct weir_actor *actor; (actor = weir_pool_take(worker->system->pool));) {
+    for (struct weir_actor *actor; (actor = weir_pool_take(worker->system->pool, &worker->runs_long));) {
         weir_worker_refresh_now(worker);
         account(worker, &worker->stats.idle_ns);
         weir_worker_run_pooled(worker, actor);
@@ -441,7 +441,7 @@ static struct weir_system *build_frame(unsigned workers, unsigned pool_threads)
     if (pool_threads > 0)
         system->pool = weir_memory_allocate(sizeof *system->pool);
     if (system->pool)
-        weir_pool_init(system->pool);
+        weir_pool_init(system->pool, pool_threads);
     if (system->workers && (system->pool || pool_threads == 0)) {
         system->worker_count = workers + 1 + pool_threads;
         return system;

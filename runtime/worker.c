@@ -190,6 +190,11 @@ bool weir_worker_is_pool(const struct weir_worker *worker)
     return worker->is_pool;
 }
 
+bool weir_worker_may_take_long(const struct weir_worker *worker)
+{
+    return worker->runs_long;
+}
+
 const struct weir_worker_stats *weir_worker_stats(const struct weir_worker *worker)
 {
     return &worker->stats;
@@ -290,10 +295,15 @@ static bool run_residents(struct weir_worker *worker)
 
 void weir_worker_dispatch(struct weir_worker *worker, struct weir_actor *actor)
 {
+    weir_worker_dispatch_long(worker, actor, 1);
+}
+
+void weir_worker_dispatch_long(struct weir_worker *worker, struct weir_actor *actor, unsigned length)
+{
     WEIR_CHECK(worker == current);
     WEIR_CHECK(worker->number != WEIR_WORKER_CONTROL && !worker->is_pool); /* W6, W7 */
     if (worker->system->pool)
-        weir_pool_put(worker->system->pool, actor);
+        weir_pool_put(worker->system->pool, actor, length);
     else
         weir_run_queue_put(&worker->queue, actor);
 }
@@ -446,7 +456,7 @@ void weir_worker_run_pooled(struct weir_worker *worker, struct weir_actor *actor
 /* In the simulator: a thread of the pool waits in its queue otherwise. */
 static bool step_pooled(struct weir_worker *worker)
 {
-    struct weir_actor *actor = weir_pool_try_take(worker->system->pool);
+    struct weir_actor *actor = weir_pool_try_take(worker->system->pool, &worker->runs_long);
     if (actor)
         weir_worker_run_pooled(worker, actor);
     return actor != NULL;

@@ -128,6 +128,9 @@ bool weir_resident_is_idle(const struct weir_resident *resident);
  *  the pool's queue.
  *  Thread: worker `worker` (within a turn or timer callback of it). */
 void weir_worker_dispatch(struct weir_worker *worker, struct weir_actor *actor);
+/** The same for one that has `length` things to do, one after the other: with a pool those that have most go first, see
+ *  pool.h. */
+void weir_worker_dispatch_long(struct weir_worker *worker, struct weir_actor *actor, unsigned length);
 
 typedef bool weir_actor_match(const struct weir_actor *actor, const void *argument);
 
@@ -154,6 +157,7 @@ struct weir_random *weir_worker_random(struct weir_worker *worker);
 unsigned weir_worker_number(const struct weir_worker *worker);      /* index in its system */
 struct uv_loop_s *weir_worker_uv(const struct weir_worker *worker); /* NULL in the simulator and in a pool */
 bool weir_worker_is_pool(const struct weir_worker *worker);         /* may turns block here? */
+bool weir_worker_may_take_long(const struct weir_worker *worker);   /* is the turn under way of the pool's long lane? */
 const struct weir_worker_stats *weir_worker_stats(const struct weir_worker *worker);
 struct weir_system *weir_worker_system(const struct weir_worker *worker);
 

@@ -37,7 +37,8 @@ struct weir_worker {
     unsigned number;
     struct weir_step_limits limits;
     bool is_simulated;
-    bool is_pool; /* number >= home_end: no loop, no timers, no residents, no queue of its own */
+    bool is_pool;   /* number >= home_end: no loop, no timers, no residents, no queue of its own */
+    bool runs_long; /* owner, of the pool: its turn is one of the long lane's */
     pthread_t thread;
 
     /* owner */

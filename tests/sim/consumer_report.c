@@ -33,7 +33,7 @@ Test(report, a_broken_invariant_tells_the_state_of_the_partition)
     cr_assert(weir_test_aborts(run_until_it_breaks, "weir_message_offset(message) != 5"));
     cr_assert(weir_test_aborts(run_until_it_breaks, "weir: on worker "));
     cr_assert(weir_test_aborts(run_until_it_breaks, "weir: consumer of group group:"));
-    cr_assert(weir_test_aborts(run_until_it_breaks, "partition orders/0: control open, epoch 1, floor 1, next 20,"));
+    cr_assert(weir_test_aborts(run_until_it_breaks, "partition orders/0: control open, epoch 1, floor 0, next 20,"));
     cr_assert(weir_test_aborts(run_until_it_breaks, " runs orders/0, offset 5"));
 }
 

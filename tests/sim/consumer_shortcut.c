@@ -163,6 +163,30 @@ Test(shortcut, what_is_left_is_queued_when_a_turn_takes_long)
     cr_assert_gt(queued, 10);
 }
 
+/* The lease lapses while a handler runs: nothing more starts in this turn, nor in any before it holds again. */
+static bool lapsed;
+static uint64_t started_without;
+
+static enum weir_outcome outlives_its_lease(struct weir_message *message, void *user)
+{
+    struct weir_consumer *consumer = weir_own_consumer();
+    started_without += !atomic_load(&consumer->lease_holds);
+    uint64_t run = begin(message, user);
+    if (!lapsed)
+        atomic_store(&consumer->lease_holds, false);
+    lapsed = true;
+    return end(user, run, WEIR_ACK);
+}
+
+Test(shortcut, nothing_more_is_started_when_the_lease_lapses)
+{
+    static const struct weir_own own = {outlives_its_lease, NULL};
+    struct weir_world *world = make(&own, 100, 0);
+    finish(world, 200); /* a commit that is acknowledged brings it back */
+    cr_assert(lapsed);
+    cr_assert_eq(started_without, 0);
+}
+
 /* A window of one: what was finished at once gives its credit back at once, or nothing would be pulled until a sweep.
  */
 Test(shortcut, credit_comes_back_with_what_is_finished_at_once)

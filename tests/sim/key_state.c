@@ -486,6 +486,7 @@ static void run_seeds(const char *const *options, unsigned seeds, unsigned kinds
             .messages = 60,
             .pool_threads = pool,
             .preempt = 20,
+            .short_percent = seed % 2 ? 0 : 50,
             .later_ns_max = 3 * SECOND,
             .chances = {.skip = 50, .retry = 100, .dead = 20, .overloaded = 20, .later = 150},
             .faults = {.slow = 50, .seek_error = 50, .redelivery = 50, .short_pull = 200, .produce_error = 100},
