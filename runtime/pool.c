@@ -4,6 +4,7 @@
 #include "runtime/pool.h"
 
 #define LENGTH_MIN 8 /* with less to do than this there is little to lose */
+#define IN_TURN    4 /* each so manieth long one is of the queue whose turn it is */
 
 void weir_pool_init(struct weir_pool *pool, unsigned threads)
 {
@@ -21,18 +22,27 @@ void weir_pool_deinit(struct weir_pool *pool)
 static void publish_count(struct weir_pool *pool)
 {
     /* Relaxed, a hint: nothing hangs on it. */
-    atomic_store_explicit(&pool->count, pool->queue.count + pool->long_queue.count, memory_order_relaxed);
+    atomic_store_explicit(&pool->count, pool->queue.count + pool->long_queued, memory_order_relaxed);
 }
 
-static bool goes_first(const struct weir_pool *pool, unsigned length)
+static bool is_long(const struct weir_pool *pool, unsigned length)
 {
     return pool->threads > 1 && length >= LENGTH_MIN && length > pool->queue.count / pool->threads;
+}
+
+/* 8 .. 15 are in the first, 16 .. 31 in the next. */
+static struct weir_actor_list *long_queue(struct weir_pool *pool, unsigned length)
+{
+    unsigned number = (unsigned)(__builtin_clz(LENGTH_MIN) - __builtin_clz(length));
+    return &pool->longs[number < WEIR_POOL_LONGS ? number : WEIR_POOL_LONGS - 1];
 }
 
 void weir_pool_put(struct weir_pool *pool, struct weir_actor *actor, unsigned length)
 {
     pthread_mutex_lock(&pool->lock);
-    weir_actor_list_append(goes_first(pool, length) ? &pool->long_queue : &pool->queue, actor);
+    bool goes_first = is_long(pool, length);
+    weir_actor_list_append(goes_first ? long_queue(pool, length) : &pool->queue, actor);
+    pool->long_queued += goes_first;
     publish_count(pool);
     bool waited_for = pool->idle_count > 0;
     pthread_mutex_unlock(&pool->lock);
@@ -40,40 +50,51 @@ void weir_pool_put(struct weir_pool *pool, struct weir_actor *actor, unsigned le
         pthread_cond_signal(&pool->filled); /* O2: who goes to wait after the unlock sees what was put */
 }
 
-static void end_turn(struct weir_pool *pool, bool *is_long)
+static void end_turn(struct weir_pool *pool, bool *runs_long)
 {
-    pool->long_count -= *is_long;
-    *is_long = false;
+    pool->long_running -= *runs_long;
+    *runs_long = false;
 }
 
-static struct weir_actor *take(struct weir_pool *pool, bool *is_long)
+/* The longest; or, of every few, the next one down from the queue whose turn it is. One is queued. */
+static struct weir_actor *take_long(struct weir_pool *pool)
 {
-    *is_long = pool->long_queue.first && (pool->long_count < pool->threads / 2 || !pool->queue.first);
-    pool->long_count += *is_long;
-    struct weir_actor *actor = weir_actor_list_take(*is_long ? &pool->long_queue : &pool->queue);
+    unsigned takes = ++pool->long_takes;
+    unsigned number = takes % IN_TURN == 0 ? takes / IN_TURN % WEIR_POOL_LONGS : WEIR_POOL_LONGS - 1;
+    while (!pool->longs[number].first)
+        number = number > 0 ? number - 1 : WEIR_POOL_LONGS - 1;
+    pool->long_queued--;
+    pool->long_running++;
+    return weir_actor_list_take(&pool->longs[number]);
+}
+
+static struct weir_actor *take(struct weir_pool *pool, bool *runs_long)
+{
+    *runs_long = pool->long_queued > 0 && (pool->long_running < pool->threads / 2 || !pool->queue.first);
+    struct weir_actor *actor = *runs_long ? take_long(pool) : weir_actor_list_take(&pool->queue);
     publish_count(pool);
     return actor;
 }
 
-struct weir_actor *weir_pool_try_take(struct weir_pool *pool, bool *is_long)
+struct weir_actor *weir_pool_try_take(struct weir_pool *pool, bool *runs_long)
 {
     pthread_mutex_lock(&pool->lock);
-    end_turn(pool, is_long);
-    struct weir_actor *actor = take(pool, is_long);
+    end_turn(pool, runs_long);
+    struct weir_actor *actor = take(pool, runs_long);
     pthread_mutex_unlock(&pool->lock);
     return actor;
 }
 
-struct weir_actor *weir_pool_take(struct weir_pool *pool, bool *is_long)
+struct weir_actor *weir_pool_take(struct weir_pool *pool, bool *runs_long)
 {
     pthread_mutex_lock(&pool->lock);
-    end_turn(pool, is_long);
-    while (!pool->queue.first && !pool->long_queue.first && !pool->ended) {
+    end_turn(pool, runs_long);
+    while (!pool->queue.first && pool->long_queued == 0 && !pool->ended) {
         pool->idle_count++;
         pthread_cond_wait(&pool->filled, &pool->lock);
         pool->idle_count--;
     }
-    struct weir_actor *actor = pool->ended ? NULL : take(pool, is_long);
+    struct weir_actor *actor = pool->ended ? NULL : take(pool, runs_long);
     pthread_mutex_unlock(&pool->lock);
     return actor;
 }

@@ -5,18 +5,19 @@
  * and timers only: whatever a roaming actor's turn waits for, no resident waits with it. A pool thread has no loop, no
  * timers and no residents, so that a thousand of them cost little more than their stacks.
  *
- * Two lanes under one mutex. Turns here block for a tenth of a millisecond or more; what a lock costs is lost in that,
- * and a thread that waits on the condition is woken by exactly one put, so that none is lost and no thread looks in
- * vain.
+ * Under one mutex. Turns here block for a tenth of a millisecond or more; what a lock costs is lost in that, and a
+ * thread that waits on the condition is woken by exactly one put, so that none is lost and no thread looks in vain.
  *
- * The long lane. An actor that has more to do, one thing after the other, than is queued for each thread, decides when
- * all is done: were it to wait its turn among the others, each time, threads would stand idle in the end. So those go
- * first, and may take long turns; but on half of the threads at most, so that all others go on as well.
+ * Long actors. One that has more to do, one thing after the other, than is queued for each thread, decides when all is
+ * done: were it to wait among the others, each time, threads would stand idle in the end. So those go first, the
+ * longest before all, and may take long turns; but on half of the threads at most, so that all others go on as well.
+ * They are queued by powers of two of their length, and every fourth that is taken is of one queue after the other.
  *
  * Invariants
- *   O1. First in, first out over all workers, within a lane.
+ *   O1. First in, first out over all workers, within a queue.
  *   O2. While an actor is queued and a thread idle, a wake-up is on its way to that thread.
- *   O3. While anything is queued in the other lane, at most half of the threads are given actors of the long one.
+ *   O3. While one is queued that is not long, at most half of the threads are given long ones.
+ *   O4. No queue waits for ever for others.
  *
  * Bound: intrusive, so it holds at most the roaming actors that exist, which the windows bound.
  */
@@ -26,30 +27,35 @@
 #include "runtime/run_queue.h"
 #include <pthread.h>
 
+#define WEIR_POOL_LONGS 24 /* queues, by powers of two of the length; the last takes all beyond */
+
 struct weir_pool {
     pthread_mutex_t lock;
     pthread_cond_t filled;
-    unsigned threads;                         /* constant */
-    struct weir_actor_list queue, long_queue; /* under lock, as all below */
-    unsigned long_count;                      /* threads that run actors of the long lane */
-    unsigned idle_count;                      /* threads that wait */
+    unsigned threads;             /* constant */
+    struct weir_actor_list queue; /* under lock, as all below */
+    struct weir_actor_list longs[WEIR_POOL_LONGS];
+    size_t long_queued;
+    unsigned long_running; /* threads that run long actors */
+    unsigned long_takes;
+    unsigned idle_count; /* threads that wait */
     bool ended;
-    _Atomic size_t count; /* of both queues: written under lock; a hint to any */
+    _Atomic size_t count; /* of all queues: written under lock; a hint to any */
 };
 
 void weir_pool_init(struct weir_pool *pool, unsigned threads);
 void weir_pool_deinit(struct weir_pool *pool); /* no thread waits; what is queued stays whose it was */
 
-/** Put at the back of its lane. `length`: how much it has to do, one thing after the other, in units that are alike for
- *  all. Thread: any. Blocks: never, but for the lock. */
+/** Put at the back of its queue. `length`: how much it has to do, one thing after the other, in units that are alike
+ * for all. Thread: any. Blocks: never, but for the lock. */
 void weir_pool_put(struct weir_pool *pool, struct weir_actor *actor, unsigned length);
 
-/** Take from the front; NULL where it is empty. `is_long`: the taking thread's own, false at first; true: what it has
- *  taken is of the long lane. Whatever it took before is over. Thread: any. */
-struct weir_actor *weir_pool_try_take(struct weir_pool *pool, bool *is_long);
+/** Take from the front; NULL where it is empty. `runs_long`: the taking thread's own, false at first; true: what it has
+ *  taken is long. Whatever it took before is over. Thread: any. */
+struct weir_actor *weir_pool_try_take(struct weir_pool *pool, bool *runs_long);
 
 /** The same, waiting for one; NULL once the pool has ended, whatever is queued. Thread: any. Blocks. */
-struct weir_actor *weir_pool_take(struct weir_pool *pool, bool *is_long);
+struct weir_actor *weir_pool_take(struct weir_pool *pool, bool *runs_long);
 
 /** Take out all that match, in the order of each lane; the others stay in theirs. Thread: any. Cost: a look at each
  * under the lock. */

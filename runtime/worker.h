@@ -157,7 +157,7 @@ struct weir_random *weir_worker_random(struct weir_worker *worker);
 unsigned weir_worker_number(const struct weir_worker *worker);      /* index in its system */
 struct uv_loop_s *weir_worker_uv(const struct weir_worker *worker); /* NULL in the simulator and in a pool */
 bool weir_worker_is_pool(const struct weir_worker *worker);         /* may turns block here? */
-bool weir_worker_may_take_long(const struct weir_worker *worker);   /* is the turn under way of the pool's long lane? */
+bool weir_worker_may_take_long(const struct weir_worker *worker);   /* has the pool given it a long one? */
 const struct weir_worker_stats *weir_worker_stats(const struct weir_worker *worker);
 struct weir_system *weir_worker_system(const struct weir_worker *worker);
 

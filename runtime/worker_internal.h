@@ -38,7 +38,7 @@ struct weir_worker {
     struct weir_step_limits limits;
     bool is_simulated;
     bool is_pool;   /* number >= home_end: no loop, no timers, no residents, no queue of its own */
-    bool runs_long; /* owner, of the pool: its turn is one of the long lane's */
+    bool runs_long; /* owner, of the pool: the pool has given it a long one */
     pthread_t thread;
 
     /* owner */

@@ -80,6 +80,27 @@ Test(pool, gives_what_has_most_to_do_first_but_to_half_of_its_threads_only)
     weir_pool_deinit(&pool);
 }
 
+Test(pool, gives_the_longest_before_the_long_and_each_queue_its_turn)
+{
+    struct weir_pool pool;
+    static struct weir_actor many[40], few[40];
+    bool is_long = false;
+    size_t longest = 0, shorter = 0;
+    weir_pool_init(&pool, POOL_THREADS);
+    put(&pool, few, 40, 10);
+    put(&pool, many, 40, 1000);
+    for (size_t index = 0; index < 40; index++) {
+        struct weir_actor *actor = weir_pool_try_take(&pool, &is_long);
+        cr_assert(is_long);
+        longest += actor >= many && actor < many + 40;
+        shorter += actor >= few && actor < few + 40;
+    }
+    cr_assert_eq(longest + shorter, 40);
+    cr_assert_geq(longest, 30);
+    cr_assert_gt(shorter, 0);
+    weir_pool_deinit(&pool);
+}
+
 Test(pool, gives_long_ones_to_all_threads_where_nothing_else_is_queued)
 {
     struct weir_pool pool;
