@@ -78,8 +78,9 @@ struct weir_bench_topic {
     int partitions;
     uint64_t messages;
     size_t value_size;
-    uint64_t keys; /* drawn evenly; 0: each message has a key of its own */
-    double zipf;   /* above 0: key n is drawn as often as 1 / (n + 1) to this power; at most 1,000,000 keys */
+    uint64_t keys;        /* drawn evenly; 0: each message has a key of its own */
+    unsigned hot_percent; /* so many of the keys lie in partition 0, whatever the others have */
+    double zipf;          /* above 0: key n is drawn as often as 1 / (n + 1) to this power; at most 1,000,000 keys */
 };
 
 /** The number of the key of each message, in their order: the same in every process. */

@@ -24,6 +24,7 @@ static const struct arm {
     const char *words[5];
 } ARMS[] = {
     {.name = "weir", .program = "arm-weir"},
+    {.name = "sleepers", .program = "arm-sleepers"},
     {.name = "rebalance", .program = "arm-rebalance"},
     {.name = "raw", .program = "arm-raw", .words = {"--mode", "ours"}},
     {.name = "raw-defaults", .program = "arm-raw", .words = {"--mode", "defaults"}},
@@ -167,8 +168,8 @@ bool weir_bench_lab_wants(const struct weir_bench_lab *lab, const char *arm)
 
 void weir_bench_lab_topic(const struct weir_bench_lab *lab, struct weir_bench_topic *topic, char *name, size_t size)
 {
-    snprintf(name, size, "weir-bench-%llu-%zu-%d-%llu-%.1f", (unsigned long long)topic->messages, topic->value_size,
-             topic->partitions, (unsigned long long)topic->keys, topic->zipf);
+    snprintf(name, size, "weir-bench-%llu-%zu-%d-%llu-%.1f-%u", (unsigned long long)topic->messages, topic->value_size,
+             topic->partitions, (unsigned long long)topic->keys, topic->zipf, topic->hot_percent);
     topic->name = name;
     weir_bench_topic_fill(lab->bootstrap, topic);
 }

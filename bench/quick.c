@@ -9,8 +9,8 @@
 #include "bench/lab.h"
 #include <stdio.h>
 
-#define RATIO_MIN     0.5
-#define CPU_ABOVE_MAX 200 /* ns a message: rates swing on a busy machine, this hardly does */
+#define RATIO_MIN     0.7
+#define CPU_ABOVE_MAX 90 /* ns a message: rates swing on a busy machine, this hardly does */
 
 static const struct weir_bench_about ABOUT = {
     .name = "quick",

@@ -121,39 +121,38 @@ void weir_bench_target_flight(const struct weir_bench_lab *lab, const struct wei
     explain(trials, 2, values);
 }
 
+/* Like the rows before it: against as many threads that only sleep. */
+void weir_bench_target_blocking(const struct weir_bench_lab *lab, const struct weir_bench_target *target,
+                                struct weir_bench_values *values)
+{
+    static struct weir_bench_trial trials[2];
+    char name[96];
+    double shares[WEIR_BENCH_RUNS_MAX];
+    double ceiling = strtod(target->second, NULL) * 1e6 / strtod(target->first, NULL);
+    struct weir_bench_topic topic = {
+        .partitions = 10, .messages = at_most(lab->messages, (uint64_t)(ceiling * 3)), .value_size = 100};
+    weir_bench_lab_topic(lab, &topic, name, sizeof name);
+    for (size_t i = 0; i < 2; i++)
+        trials[i] = (struct weir_bench_trial){
+            .arm = i ? "weir" : "sleepers",
+            .topic = &topic,
+            .words = {"--work-us", target->first, "--in-flight", target->second, i ? "--mode" : NULL, "block"}};
+    weir_bench_lab_run(lab, trials, 2);
+    values->count = weir_bench_ratios(&trials[1], &trials[0], weir_bench_rate, values->runs);
+    size_t count = weir_bench_each(&trials[1], weir_bench_rate, shares);
+    snprintf(values->note, sizeof values->note, "\"of_in_flight_by_latency\": %.4g",
+             weir_bench_median(shares, count) / ceiling);
+    explain(trials, 2, values);
+}
+
+/* ---- skew ---- */
+
 /* How much longer sleeps were than they should have been: a busy machine lets sleepers oversleep, whoever runs them.
  * What is left of a share when this is taken out stands in the notes; the value is without it. */
 static double oversleep(const struct weir_bench_sample *sample, double work_us)
 {
     return weir_bench_sample_number(sample, "slept_us_mean") / work_us;
 }
-
-void weir_bench_target_blocking(const struct weir_bench_lab *lab, const struct weir_bench_target *target,
-                                struct weir_bench_values *values)
-{
-    static struct weir_bench_trial trial;
-    char name[96];
-    double ceiling = strtod(target->second, NULL) * 1e6 / strtod(target->first, NULL);
-    struct weir_bench_topic topic = {
-        .partitions = 10, .messages = at_most(lab->messages, (uint64_t)(ceiling * 3)), .value_size = 100};
-    weir_bench_lab_topic(lab, &topic, name, sizeof name);
-    trial = (struct weir_bench_trial){
-        .arm = "weir",
-        .topic = &topic,
-        .words = {"--mode", "block", "--work-us", target->first, "--in-flight", target->second}};
-    weir_bench_lab_run(lab, &trial, 1);
-    double slept[WEIR_BENCH_RUNS_MAX];
-    values->count = weir_bench_each(&trial, weir_bench_rate, values->runs);
-    for (size_t i = 0; i < values->count; i++) {
-        values->runs[i] /= ceiling;
-        slept[i] = values->runs[i] * oversleep(&trial.samples[i], strtod(target->first, NULL));
-    }
-    snprintf(values->note, sizeof values->note, "\"share_of_time_asleep\": %.4g",
-             weir_bench_median(slept, values->count));
-    explain(&trial, 1, values);
-}
-
-/* ---- skew ---- */
 
 void weir_bench_target_skew(const struct weir_bench_lab *lab, const struct weir_bench_target *target,
                             struct weir_bench_values *values)

@@ -1,7 +1,7 @@
 /*
  * Topics for benches: made and filled once, recognised by their log ends afterwards.
  *
- * A message's key is "k" and a number, its value is filler. Partitions are dealt out by key, evenly.
+ * A message's key is "k" and a number, its value is filler. Partitions are dealt out by key, evenly but for a hot one.
  */
 #include "bench/common.h"
 #include <math.h>
@@ -160,7 +160,8 @@ static void send_one(rd_kafka_t *client, const struct weir_bench_topic *topic, u
 {
     char key[24];
     int key_size = snprintf(key, sizeof key, "k%llu", (unsigned long long)key_number);
-    int32_t partition = (int32_t)(key_number % (uint64_t)topic->partitions);
+    bool is_hot = weir_bench_mix(2, key_number) % 100 < topic->hot_percent;
+    int32_t partition = is_hot ? 0 : (int32_t)(key_number % (uint64_t)topic->partitions);
     const rd_kafka_vu_t parts[] = {
         {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic->name},
         {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = partition},

@@ -2,6 +2,7 @@
  * Arm: Weir. --mode says what the handler does:
  *
  *   noop    nothing
+ *   copied  nothing, but the first message is given out: all that is pulled after it is copied out
  *   spin    keeps the processor busy for --work-us; with --seconds, delays of what arm-pace sends are measured
  *   block   sleeps for --work-us on one of --in-flight threads of their own (weir.blocking.threads)
  *   hold    never finishes: once --in-flight messages are in flight, how much memory is resident?
@@ -93,6 +94,16 @@ static enum weir_outcome noop(struct weir_message *message, void *user)
     return WEIR_ACK;
 }
 
+static enum weir_outcome copied(struct weir_message *message, void *user)
+{
+    static _Atomic bool given;
+    if (atomic_load_explicit(&given, memory_order_relaxed) || atomic_exchange(&given, true))
+        return noop(message, user);
+    weir_later_finish(weir_message_later(message), WEIR_ACK);
+    count_one();
+    return WEIR_LATER;
+}
+
 static enum weir_outcome spin(struct weir_message *message, void *user)
 {
     weir_bench_spin_us(arm.job.work_us);
@@ -161,14 +172,14 @@ static void make_stragglers(void)
 static const struct {
     const char *name;
     weir_handler *handler;
-} MODES[] = {{"noop", noop}, {"spin", spin}, {"block", block}, {"hold", hold}, {"gap", gap}};
+} MODES[] = {{"noop", noop}, {"copied", copied}, {"spin", spin}, {"block", block}, {"hold", hold}, {"gap", gap}};
 
 static weir_handler *handler_of(const char *mode)
 {
     for (size_t i = 0; i < sizeof MODES / sizeof MODES[0]; i++)
         if (strcmp(MODES[i].name, mode[0] ? mode : "noop") == 0)
             return MODES[i].handler;
-    weir_bench_die("--mode %s: noop, spin, block, hold or gap", mode);
+    weir_bench_die("--mode %s: noop, copied, spin, block, hold or gap", mode);
 }
 
 /* ---- what is measured ---- */
