@@ -141,7 +141,7 @@ static void grow(struct weir_key_table *table)
 
 void weir_key_table_insert(struct weir_key_table *table, struct weir_key *key)
 {
-    if (table->count >= table->bucket_count && table->bucket_count < 1u << 24)
+    if (table->count >= table->bucket_count / 2 && table->bucket_count < 1u << 24)
         grow(table);
     link_in(table, key);
     key->in_table = true;
