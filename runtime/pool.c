@@ -113,7 +113,9 @@ struct weir_actor_list weir_pool_withdraw(struct weir_pool *pool, weir_actor_mat
 {
     struct weir_actor_list matching = {0};
     pthread_mutex_lock(&pool->lock);
-    withdraw(&pool->long_queue, match, argument, &matching);
+    for (unsigned number = WEIR_POOL_LONGS; number-- > 0;)
+        withdraw(&pool->longs[number], match, argument, &matching);
+    pool->long_queued -= matching.count;
     withdraw(&pool->queue, match, argument, &matching);
     publish_count(pool);
     pthread_mutex_unlock(&pool->lock);

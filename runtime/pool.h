@@ -57,7 +57,7 @@ struct weir_actor *weir_pool_try_take(struct weir_pool *pool, bool *runs_long);
 /** The same, waiting for one; NULL once the pool has ended, whatever is queued. Thread: any. Blocks. */
 struct weir_actor *weir_pool_take(struct weir_pool *pool, bool *runs_long);
 
-/** Take out all that match, in the order of each lane; the others stay in theirs. Thread: any. Cost: a look at each
+/** Take out all that match, in the order of each queue; the others stay in theirs. Thread: any. Cost: a look at each
  * under the lock. */
 struct weir_actor_list weir_pool_withdraw(struct weir_pool *pool, weir_actor_match *match, const void *argument);
 

@@ -40,8 +40,8 @@ static bool is_it(const struct weir_actor *actor, const void *argument)
 Test(pool, gives_back_what_is_withdrawn_and_keeps_the_rest_in_order)
 {
     struct weir_pool pool;
-    struct weir_actor actors[3] = {0};
-    weir_pool_init(&pool, 1);
+    struct weir_actor actors[3] = {0}, longer[2] = {0};
+    weir_pool_init(&pool, 2);
     bool is_long = false;
     for (size_t index = 0; index < 3; index++)
         weir_pool_put(&pool, &actors[index], 1);
@@ -50,6 +50,11 @@ Test(pool, gives_back_what_is_withdrawn_and_keeps_the_rest_in_order)
     cr_assert_eq(weir_pool_count(&pool), 2);
     list = weir_pool_withdraw(&pool, is_it, &actors[1]);
     cr_assert_null(list.first);
+    for (size_t index = 0; index < 2; index++)
+        weir_pool_put(&pool, &longer[index], 1000);
+    list = weir_pool_withdraw(&pool, is_it, &longer[0]);
+    cr_assert(list.count == 1 && list.first == &longer[0]);
+    cr_assert_eq(weir_pool_try_take(&pool, &is_long), &longer[1]);
     cr_assert_eq(weir_pool_try_take(&pool, &is_long), &actors[0]);
     cr_assert_eq(weir_pool_try_take(&pool, &is_long), &actors[2]);
     weir_pool_deinit(&pool);
