@@ -7,6 +7,7 @@
  * answer) keeps its partition and the Kafka client alive for good: that is reported, and safer than freeing under them.
  */
 #include "actors/consumer.h"
+#include "actors/batch.h"
 #include "actors/report.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
@@ -145,7 +146,9 @@ static void set_constants(struct weir_consumer *consumer)
     consumer->lease_ns_max = kafka_number(consumer->config, "session.timeout.ms", SESSION_TIMEOUT_MS) * MS_NS / 3;
     consumer->reset_policy = weir_config_reset_policy(consumer->config);
     consumer->group = weir_config_kafka_get(consumer->config, "group.id");
-    atomic_init(&consumer->gives_out, options->blocking_threads > 0);
+    /* A batch keeps what it gathers for as long as its linger. */
+    atomic_init(&consumer->gives_out,
+                options->blocking_threads > 0 || (consumer->batch_handler && options->batch_linger_ms > 0));
     if (gethostname(consumer->host, sizeof consumer->host - 1) != 0)
         snprintf(consumer->host, sizeof consumer->host, "unknown");
 }
@@ -181,6 +184,7 @@ static void free_parts(struct weir_consumer *consumer)
     for (unsigned index = 0; consumer->scratch && index < weir_system_worker_count(consumer->system); index++)
         weir_memory_free(consumer->scratch[index]);
     weir_memory_free(consumer->scratch);
+    weir_batches_deinit(consumer);
     weir_memory_free(consumer->running);
     weir_memory_free(consumer->watches);
     weir_journal_close(consumer->journal);
@@ -202,6 +206,8 @@ static void free_parts(struct weir_consumer *consumer)
 static int build(struct weir_consumer *consumer, struct weir_error *error)
 {
     int result = weir_config_finish(consumer->config, error);
+    if (result == 0 && consumer->batch_handler)
+        result = weir_config_finish_batches(consumer->config, error);
     if (result != 0)
         return result;
     consumer->options = weir_config_options(consumer->config);
@@ -226,20 +232,21 @@ static int build(struct weir_consumer *consumer, struct weir_error *error)
         return WEIR_NO_MEMORY;
     consumer->seam = weir_system_seam(consumer->system);
     set_constants(consumer);
-    if (!create_arrays(consumer))
+    if (!create_arrays(consumer) || (consumer->batch_handler && weir_batches_init(consumer) != 0))
         return weir_error_set(error, WEIR_NO_MEMORY, "no memory for %u workers",
                               weir_system_worker_count(consumer->system));
     weir_control_init(&consumer->control, consumer);
     return create_guards(consumer, error);
 }
 
-struct weir_consumer *weir_consumer_create_on(const struct weir_config *config, weir_handler *handler, void *user,
-                                              struct weir_kafka *kafka, struct weir_system *system,
-                                              struct weir_error *error)
+/* With one of the two handlers. */
+static struct weir_consumer *create(const struct weir_config *config, weir_handler *handler,
+                                    weir_batch_handler *batch_handler, void *user, struct weir_kafka *kafka,
+                                    struct weir_system *system, struct weir_error *error)
 {
     struct weir_consumer *consumer = weir_memory_allocate_zeroed(1, sizeof *consumer);
     struct weir_config *copy = config ? weir_config_copy(config) : NULL;
-    if (!consumer || !copy || !handler) {
+    if (!consumer || !copy || (!handler && !batch_handler)) {
         weir_error_set(error, consumer && copy ? WEIR_INVALID : WEIR_NO_MEMORY,
                        consumer && copy ? "handler is NULL: a consumer needs one" : "no memory for a consumer");
         if (kafka)
@@ -250,6 +257,7 @@ struct weir_consumer *weir_consumer_create_on(const struct weir_config *config, 
     }
     consumer->config = copy;
     consumer->handler = handler;
+    consumer->batch_handler = batch_handler;
     consumer->user = user;
     consumer->kafka = kafka;
     consumer->system = system;
@@ -265,10 +273,30 @@ struct weir_consumer *weir_consumer_create_on(const struct weir_config *config, 
     return NULL;
 }
 
+struct weir_consumer *weir_consumer_create_on(const struct weir_config *config, weir_handler *handler, void *user,
+                                              struct weir_kafka *kafka, struct weir_system *system,
+                                              struct weir_error *error)
+{
+    return create(config, handler, NULL, user, kafka, system, error);
+}
+
+struct weir_consumer *weir_consumer_create_batch_on(const struct weir_config *config, weir_batch_handler *handler,
+                                                    void *user, struct weir_kafka *kafka, struct weir_system *system,
+                                                    struct weir_error *error)
+{
+    return create(config, NULL, handler, user, kafka, system, error);
+}
+
 struct weir_consumer *weir_consumer_create(const struct weir_config *config, weir_handler *handler, void *user,
                                            struct weir_error *error)
 {
     return weir_consumer_create_on(config, handler, user, NULL, NULL, error);
+}
+
+struct weir_consumer *weir_consumer_create_batch(const struct weir_config *config, weir_batch_handler *handler,
+                                                 void *user, struct weir_error *error)
+{
+    return weir_consumer_create_batch_on(config, handler, user, NULL, NULL, error);
 }
 
 /* ---- start and stop ---- */

@@ -35,7 +35,8 @@ struct weir_consumer {
     /* constant after create */
     struct weir_config *config;
     const struct weir_options *options;
-    weir_handler *handler;
+    weir_handler *handler;             /* NULL: batch_handler is given messages */
+    weir_batch_handler *batch_handler; /* NULL: handler is */
     void *user;
     struct weir_kafka *kafka;
     struct weir_system *system;
@@ -82,7 +83,9 @@ struct weir_consumer {
 
     /* one a worker */
     struct weir_running *running;
-    struct weir_map_offset **scratch; /* for encoding maps */
+    struct weir_map_offset **scratch;      /* for encoding maps */
+    struct weir_batch **open_batches;      /* of scope any, see batch.h; NULL without a batch handler */
+    struct weir_message ***batch_messages; /* a batch that runs: its messages; likewise */
 
     /* control */
     struct weir_topic *topics;
@@ -105,6 +108,9 @@ struct weir_consumer {
 struct weir_consumer *weir_consumer_create_on(const struct weir_config *config, weir_handler *handler, void *user,
                                               struct weir_kafka *kafka, struct weir_system *system,
                                               struct weir_error *error);
+struct weir_consumer *weir_consumer_create_batch_on(const struct weir_config *config, weir_batch_handler *handler,
+                                                    void *user, struct weir_kafka *kafka, struct weir_system *system,
+                                                    struct weir_error *error);
 /** Has the group been left and the last commit answered? Any thread. */
 bool weir_consumer_is_closed(const struct weir_consumer *consumer);
 /** Tell weir_consumer_close() that all is over, and how. Control. */

@@ -15,13 +15,15 @@
 
 /* ---- states ---- */
 
-static const char *const state_names[WEIR_KEY_STATES] = {"ready", "out",     "parked", "waiting", "later",
-                                                         "dying", "sending", "idle",   "leaving", "ending"};
+static const char *const state_names[WEIR_KEY_STATES] = {"ready", "gathering", "out",  "parked",  "waiting", "later",
+                                                         "dying", "sending",   "idle", "leaving", "ending"};
 
 #define BIT(state) (1u << (state))
 static const uint16_t legal_moves[WEIR_KEY_STATES] = {
-    [WEIR_KEY_READY] = BIT(WEIR_KEY_OUT) | BIT(WEIR_KEY_PARKED) | BIT(WEIR_KEY_WAITING) | BIT(WEIR_KEY_LATER) |
-                       BIT(WEIR_KEY_DYING) | BIT(WEIR_KEY_SENDING) | BIT(WEIR_KEY_IDLE) | BIT(WEIR_KEY_LEAVING),
+    [WEIR_KEY_READY] = BIT(WEIR_KEY_GATHERING) | BIT(WEIR_KEY_OUT) | BIT(WEIR_KEY_PARKED) | BIT(WEIR_KEY_WAITING) |
+                       BIT(WEIR_KEY_LATER) | BIT(WEIR_KEY_DYING) | BIT(WEIR_KEY_SENDING) | BIT(WEIR_KEY_IDLE) |
+                       BIT(WEIR_KEY_LEAVING),
+    [WEIR_KEY_GATHERING] = BIT(WEIR_KEY_OUT) | BIT(WEIR_KEY_READY),
     [WEIR_KEY_OUT] = BIT(WEIR_KEY_READY),
     [WEIR_KEY_PARKED] = BIT(WEIR_KEY_READY),
     [WEIR_KEY_WAITING] = BIT(WEIR_KEY_READY) | BIT(WEIR_KEY_DYING),
@@ -240,6 +242,19 @@ struct weir_message *weir_key_shift(struct weir_key *key)
     key->first = key->count > 1 ? message->next : NULL;
     if (key->count == 1)
         key->last = NULL;
+    message->next = NULL;
+    message->owner = NULL;
+    key->count--;
+    return message;
+}
+
+struct weir_message *weir_key_take_after(struct weir_key *key, struct weir_message *before)
+{
+    struct weir_message *message = before->next;
+    WEIR_CHECK(message != NULL && message->owner == key && key->count > 1);
+    before->next = message->next;
+    if (key->last == message)
+        key->last = before;
     message->next = NULL;
     message->owner = NULL;
     key->count--;

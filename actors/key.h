@@ -8,13 +8,18 @@
  *
  * States (one setter, weir_key_move; legal moves in key.c)
  *   READY    has messages, is nowhere: about to be dispatched or freed
- *   OUT      dispatched; a worker runs it or will
+ *   GATHERING  with its run in a batch that is not full yet (batch.h)
+ *   OUT      dispatched, alone or in a batch; a worker runs it or will
  *   PARKED   may not start now (at-most-once before its commit, or the lease has lapsed); in the partition's list
  *   WAITING  its first message waits on the timer for another run
  *   LATER    its first message was given out by WEIR_LATER
  *   DYING    its first message is on its way to the dead letter queue, or waits to be sent there
  *   SENDING  its first message was acked or skipped, and its outputs are on their way, or wait to be sent again
  *   IDLE, LEAVING, ENDING   it has data and no work, or data that must end first: see partition_data.c
+ *
+ * In a consumer with batches outcomes may be mixed within a run. What was acked or skipped is finished, also out of the
+ * middle, unless it has outputs; what failed stays where it is and goes again, once the last of its messages is due.
+ * The rest is settled: it acts on its outcome when it comes to the head, and no run begins or passes there before.
  *
  * A key whose first message is of an older epoch is a straggler: it keeps its state, and starts nothing until it is
  * back.
@@ -31,6 +36,7 @@ struct weir_running;
 
 enum weir_key_state {
     WEIR_KEY_READY = 0,
+    WEIR_KEY_GATHERING,
     WEIR_KEY_OUT,
     WEIR_KEY_PARKED,
     WEIR_KEY_WAITING,
@@ -56,12 +62,16 @@ struct weir_key {
     bool held;                  /* its messages count as held */
     struct weir_key_data *data; /* NULL: none. Whoever has the key */
     union {
-        struct weir_mail mail; /* OUT: the hand-back */
+        struct weir_mail mail; /* OUT, but in a batch: the hand-back */
         struct {
-            struct weir_key *list_before, *list_after; /* in other states with a list of the partition's: its links */
+            struct weir_key *list_before, *list_after; /* in other states with a list of the partition's: its links;
+                                                          GATHERING, and OUT in a batch: the batch's */
         };
     };
-    struct weir_timer timer; /* WAITING: next run; DYING, SENDING: next try */
+    union {
+        struct weir_timer timer;  /* WAITING: next run; DYING, SENDING: next try */
+        struct weir_batch *batch; /* GATHERING, and OUT in a batch: where the timer, which is not armed, has a link */
+    };
 };
 
 _Static_assert(sizeof(struct weir_key) <= 136, "each key that has work takes this much");
@@ -109,6 +119,7 @@ static inline bool weir_key_is_writing(const struct weir_key *key)
 
 void weir_key_append(struct weir_key *key, struct weir_message *message);
 struct weir_message *weir_key_shift(struct weir_key *key); /* take the first message out */
+struct weir_message *weir_key_take_after(struct weir_key *key, struct weir_message *before);
 void weir_key_move(struct weir_key *key, enum weir_key_state state);
 const char *weir_key_state_name(enum weir_key_state state);
 

@@ -93,6 +93,10 @@ int weir_consumer_key_state(struct weir_consumer *consumer, const struct weir_ke
     if (!key_class->create || !key_class->destroy)
         return weir_error_set(error, WEIR_INVALID, "weir_consumer_key_state: %s is NULL: a class needs both functions",
                               key_class->create ? "destroy" : "create");
+    if (consumer->batch_handler)
+        return weir_error_set(error, WEIR_INVALID,
+                              "weir_consumer_key_state: a handler of batches has none; take weir_consumer_create(), or "
+                              "keep what it needs in `user`");
     if (consumer->options->ordering == WEIR_ORDERING_NONE)
         return weir_error_set(error, WEIR_INVALID,
                               "weir.ordering=none: no message has a key whose state could be kept; set key or "

@@ -374,7 +374,9 @@ struct weir_later weir_message_later(struct weir_message *message)
 {
     uint64_t word = atomic_load_explicit(&message->later, memory_order_relaxed);
     uint64_t generation = word >> STATE_BITS;
-    if ((word & STATE_MASK) == WEIR_LATER_IDLE) { /* taking it twice in a run gives the same */
+    if (weir_partition_has_batches(message->partition))
+        return (struct weir_later){message, generation}; /* stale from the start: a batch waits for nobody */
+    if ((word & STATE_MASK) == WEIR_LATER_IDLE) {        /* taking it twice in a run gives the same */
         parse_headers(message);
         /* Nobody else knows this generation yet, so a plain store is enough. */
         atomic_store_explicit(&message->later, generation << STATE_BITS | WEIR_LATER_ARMED, memory_order_release);

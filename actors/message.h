@@ -76,8 +76,12 @@ struct weir_message {
         void *native;                   /* the record, where it lies in its fetch response */
         struct weir_message_copy *copy; /* what was copied out */
     };
-    struct weir_segment *segment;     /* of bytes pulled; NULL once copied out */
-    uint32_t pulled_ms, given_out_ms; /* when, of the worker's time; only differences of some days count */
+    struct weir_segment *segment; /* of bytes pulled; NULL once copied out */
+    uint32_t pulled_ms;           /* when, of the worker's time; only differences of some days count */
+    union {
+        uint32_t given_out_ms; /* likewise */
+        uint32_t due_ms;       /* of one that was put off: not to run before. Owner */
+    };
 
     /* From here on nothing is set but zeroed as it is pulled. Each in a byte of its own where others than the owner
      * write or read. */
@@ -98,11 +102,15 @@ struct weir_message {
         uint8_t condemned : 1;       /* a suspect that is not run again */
     };
 
-    uint8_t retry_class;               /* of the failure: index in the topic's policies; while out the worker's */
-    uint8_t later_class;               /* likewise, of whoever answers the handle */
-    uint8_t escalation;                /* enum weir_escalation; while out the worker's */
-    uint8_t later_escalation;          /* likewise, of whoever answers the handle */
-    uint8_t passes;                    /* enum weir_passes, constant while it is out. Owner */
+    uint8_t retry_class;      /* of the failure: index in the topic's policies; while out the worker's */
+    uint8_t later_class;      /* likewise, of whoever answers the handle */
+    uint8_t escalation;       /* enum weir_escalation; while out the worker's */
+    uint8_t later_escalation; /* likewise, of whoever answers the handle */
+    uint8_t passes;           /* enum weir_passes, constant while it is out. Owner */
+    struct {                  /* owner, of one that was run in a batch */
+        uint8_t settled : 1;  /* it is acted on when it comes to the head of its key */
+        uint8_t put_off : 1;  /* it has failed, and runs again when it is due */
+    };
     struct weir_failure *failure;      /* NULL: it has not failed */
     char *later_reason;                /* words, allocated; NULL none */
     uint32_t delay_ms, later_delay_ms; /* asked for, if has_delay */

@@ -7,6 +7,7 @@
  * request for a snapshot; publish the gauges.
  */
 #include "actors/partition.h"
+#include "actors/batch.h"
 #include "actors/consumer.h"
 #include "actors/output.h"
 #include "runtime/check.h"
@@ -88,6 +89,11 @@ bool weir_partition_abandons(const struct weir_partition *partition)
 {
     const struct weir_options *options = partition->consumer->options;
     return options->later_deadline_ms > 0 && options->later_policy == WEIR_LATER_ABANDON;
+}
+
+bool weir_partition_has_batches(const struct weir_partition *partition)
+{
+    return partition->consumer->batch_handler != NULL;
 }
 
 bool weir_partition_is_current(const struct weir_partition *partition, uint64_t epoch)
@@ -209,6 +215,9 @@ static void take_mail(struct weir_partition *partition)
             break;
         case WEIR_MAIL_DATA:
             weir_partition_take_data(partition, WEIR_CONTAINER(mail, struct weir_key_data, mail));
+            break;
+        case WEIR_MAIL_BATCH:
+            weir_batch_take(WEIR_CONTAINER(mail, struct weir_batch, mail));
             break;
         default:
             WEIR_CHECK(!"a mail of an unknown kind");

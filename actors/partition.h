@@ -8,12 +8,14 @@
  *   partition_window.c    the window: credit in messages and bytes
  *   partition_finish.c    what becomes of a run: finished, retried, held, dead
  *   partition_supervise.c what stops a partition in place: escalations, the circuit breaker
+ *   batch.c               keys that go out together, where the handler takes batches
  *   partition_suspect.c   messages that a process before this one did not survive
  *   partition_data.c      keys kept for the user's state, and the end of that
  *   partition_epoch.c     begin, drain and end of an epoch; the map on the way in and on the way out
  *
  * Invariants
- *   P1. Everything in `struct weir_partition` under "owner" is touched by turns and timers on its home worker only.
+ *   P1. Everything in `struct weir_partition` under "owner" is touched by turns and timers on its home worker only: its
+ *       own, and where a batch holds keys of several, those of its neighbours there.
  *   P2. A pull happens only with the gate held (open -> pulling -> open). Control closes the gate (open -> closed)
  *       before any call that touches the partition in librdkafka, so K3 holds without asking the partition actor.
  *   P3. Handlers start only for messages whose epoch is `open_epoch`. Control sets that to 0 at a revoke, at once and
@@ -44,10 +46,18 @@
 #include <weir/stats.h>
 
 struct weir_consumer;
+struct weir_batch;
 struct weir_emission;
 
 /* LETTER and OUTPUT: the delivery of one. */
-enum weir_partition_mail { WEIR_MAIL_KEY = 1, WEIR_MAIL_ANSWER, WEIR_MAIL_LETTER, WEIR_MAIL_OUTPUT, WEIR_MAIL_DATA };
+enum weir_partition_mail {
+    WEIR_MAIL_KEY = 1,
+    WEIR_MAIL_ANSWER,
+    WEIR_MAIL_LETTER,
+    WEIR_MAIL_OUTPUT,
+    WEIR_MAIL_DATA,
+    WEIR_MAIL_BATCH
+};
 
 enum weir_order {
     WEIR_ORDER_NONE = 0,
@@ -182,6 +192,7 @@ struct weir_partition {
     struct weir_message_pool message_pool;
     struct weir_message *fresh; /* the first of the tracker that was pulled in this turn and not handed out */
     struct weir_segment *segment, *segments_free;
+    struct weir_batch *open_batch; /* of scope partition; NULL: none */
     struct weir_key_list parked, later, dying, sending, waiting[WEIR_ATTEMPT_BUCKETS];
     struct weir_key_list idle, leaving, ending; /* see partition_data.c */
     struct weir_key_datas datas;
@@ -233,7 +244,8 @@ struct weir_kafka *weir_partition_kafka(const struct weir_partition *partition);
 const char *weir_partition_topic(const struct weir_partition *partition);
 int32_t weir_partition_number(const struct weir_partition *partition);
 uint8_t weir_partition_class(const struct weir_partition *partition, const char *name); /* index in its policies; any */
-bool weir_partition_abandons(const struct weir_partition *partition); /* what is not answered in time. Any */
+bool weir_partition_abandons(const struct weir_partition *partition);    /* what is not answered in time. Any */
+bool weir_partition_has_batches(const struct weir_partition *partition); /* are messages handled in batches? Any */
 bool weir_partition_is_current(const struct weir_partition *partition, uint64_t epoch);     /* any */
 void weir_partition_answer(struct weir_partition *partition, struct weir_message *message); /* any */
 bool weir_partition_may_start(const struct weir_partition *partition, const struct weir_message *message,
@@ -292,6 +304,8 @@ void weir_partition_hand_out(struct weir_partition *partition);
 void weir_partition_finish_at_once(struct weir_partition *partition, struct weir_message *message); /* acked or skipped,
                                                                                                       in no key */
 void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key);
+void weir_partition_take_batched(struct weir_partition *partition, struct weir_key *key); /* out of a batch */
+bool weir_partition_settle(struct weir_partition *partition, struct weir_key *key);    /* READY: false if no longer */
 void weir_partition_take_back(struct weir_partition *partition, struct weir_key *key); /* nobody has begun its run */
 void weir_partition_take_answer(struct weir_partition *partition, struct weir_message *message);
 void weir_partition_take_letter(struct weir_partition *partition, struct weir_message *message);
@@ -324,7 +338,7 @@ void weir_partition_serve_suspects(struct weir_partition *partition);
 void weir_partition_tell_quiet(struct weir_partition *partition);
 
 /* partition_supervise.c */
-void weir_partition_escalate(struct weir_partition *partition, struct weir_key *key);
+void weir_partition_escalate(struct weir_partition *partition, struct weir_message *message);
 static inline bool weir_partition_is_escalated(const struct weir_partition *partition)
 {
     return atomic_load_explicit(&partition->escalated, memory_order_relaxed);

@@ -14,6 +14,7 @@
  * the lowest finished message above the floor, so it comes first. If it is missing or differs, the map is void as a
  * whole: redelivery, never loss.
  */
+#include "actors/batch.h"
 #include "actors/consumer.h"
 #include "actors/output.h"
 #include "actors/partition.h"
@@ -106,10 +107,16 @@ __attribute__((no_instrument_function)) static bool is_key_of(const struct weir_
 /* None of them has been begun, and none can be any more: the epoch is closed to them. */
 static void take_back(struct weir_partition *partition)
 {
-    struct weir_actor_list list = weir_worker_withdraw(partition->resident.home, is_key_of, partition);
+    bool batches = weir_partition_has_batches(partition);
+    struct weir_actor_list list =
+        weir_worker_withdraw(partition->resident.home, batches ? weir_batch_has_keys_of : is_key_of, partition);
     struct weir_actor *actor;
-    while ((actor = weir_actor_list_take(&list)))
-        weir_partition_take_back(partition, WEIR_CONTAINER(actor, struct weir_key, actor));
+    while ((actor = weir_actor_list_take(&list))) {
+        if (batches)
+            weir_batch_take_back(actor, partition);
+        else
+            weir_partition_take_back(partition, WEIR_CONTAINER(actor, struct weir_key, actor));
+    }
 }
 
 static void purge_all(struct weir_partition *partition)
@@ -118,6 +125,17 @@ static void purge_all(struct weir_partition *partition)
         next = message->after;
         if (message->owner)
             weir_partition_purge(partition, message->owner);
+    }
+}
+
+/* What gathers is not waited for with: nothing more will be pulled. */
+static void hurry_batches(struct weir_partition *partition)
+{
+    if (!weir_partition_has_batches(partition))
+        return;
+    for (struct weir_message *message = partition->tracker.head; message; message = message->after) {
+        if (message->owner && message->owner->state == WEIR_KEY_GATHERING)
+            weir_batch_hurry(message->owner);
     }
 }
 
@@ -155,8 +173,10 @@ static void drain(struct weir_partition *partition)
     if (partition->state == WEIR_PARTITION_ENDED || partition->state == WEIR_PARTITION_DRAINING)
         return;
     weir_partition_set_state(partition, WEIR_PARTITION_DRAINING);
-    if (is_at_most_once(partition))
+    if (is_at_most_once(partition)) {
+        hurry_batches(partition);
         return; /* what has been committed runs now or never; the rest stays parked until the end */
+    }
     atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
     take_back(partition);
     purge_all(partition);
@@ -256,8 +276,10 @@ void weir_partition_take_order(struct weir_partition *partition)
         begin(partition);
         break;
     case WEIR_ORDER_FINISH:
-        if (partition->state == WEIR_PARTITION_ACTIVE)
-            weir_partition_set_state(partition, WEIR_PARTITION_FINISHING);
+        if (partition->state != WEIR_PARTITION_ACTIVE)
+            break;
+        weir_partition_set_state(partition, WEIR_PARTITION_FINISHING);
+        hurry_batches(partition);
         break;
     case WEIR_ORDER_DRAIN:
         drain(partition);

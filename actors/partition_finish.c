@@ -14,8 +14,11 @@
  * that bound the policy `dead` gives up the waiting message with most attempts while the budget lasts; `wait` leaves it
  * to the window's pause.
  *
+ * Where a batch has run, outcomes are acted on in the order of the key (weir_partition_settle): see key.h.
+ *
  * Results of an older epoch are counted and dropped here; they change nothing of the present one.
  */
+#include "actors/batch.h"
 #include "actors/consumer.h"
 #include "actors/dlq.h"
 #include "actors/output.h"
@@ -62,7 +65,13 @@ static void enter_list(struct weir_partition *partition, struct weir_key *key, e
 
 void weir_partition_leave_list(struct weir_partition *partition, struct weir_key *key)
 {
-    weir_key_list_remove(list_of(partition, key), key);
+    if (key->state != WEIR_KEY_GATHERING) {
+        weir_key_list_remove(list_of(partition, key), key);
+        return;
+    }
+    if (key->first->passes == WEIR_PASSES_AS_PROBE)
+        weir_partition_answer_probe(partition, key->first, WEIR_PROBE_VOID);
+    weir_batch_leave(key);
 }
 
 void weir_partition_hold(struct weir_partition *partition, struct weir_key *key)
@@ -122,10 +131,10 @@ static void finish(struct weir_partition *partition, struct weir_message *messag
     partition->changed = true;
 }
 
-/* The first message of the key has its terminal outcome. */
-static void finish_first(struct weir_partition *partition, struct weir_key *key)
+/* The message behind `before`, the first where that is NULL, has its terminal outcome. */
+static void finish_after(struct weir_partition *partition, struct weir_key *key, struct weir_message *before)
 {
-    struct weir_message *message = weir_key_shift(key);
+    struct weir_message *message = before ? weir_key_take_after(key, before) : weir_key_shift(key);
     if (message->crashes > 0)
         weir_partition_suspect_is_finished(partition, message);
     finish(partition, message);
@@ -297,7 +306,7 @@ void weir_partition_take_letter(struct weir_partition *partition, struct weir_me
     }
     ready(partition, key);
     weir_partition_count(partition, dead_lettered, 1);
-    finish_first(partition, key);
+    finish_after(partition, key, NULL);
     weir_partition_schedule(partition, key);
 }
 
@@ -351,35 +360,42 @@ static void burn_attempt(struct weir_partition *partition, struct weir_message *
     partition->changed = true;
 }
 
-static void retry(struct weir_partition *partition, struct weir_key *key)
+/* A run that asked for another one. False: it is given up, for `cause`. */
+static bool may_retry(struct weir_partition *partition, struct weir_message *message, uint64_t *delay_ms,
+                      enum weir_dlq_cause *cause)
 {
-    struct weir_message *message = key->first;
     const struct weir_retry_policy *policy = &partition->topic->retry[message->retry_class];
     weir_partition_count(partition, retries, 1);
     burn_attempt(partition, message);
     if (message->failure)
         message->failure->overloads = 0;
-    if (partition->consumer->options->delivery == WEIR_AT_MOST_ONCE) {
-        die(partition, key, WEIR_DLQ_DEAD); /* one attempt: its offset has been committed */
-        return;
-    }
-    uint64_t delay_ms = message->has_delay ? message->delay_ms
-                                           : weir_retry_delay_ms(policy, message->attempts,
-                                                                 weir_worker_random(partition->resident.home));
+    *cause = WEIR_DLQ_DEAD;
+    if (partition->consumer->options->delivery == WEIR_AT_MOST_ONCE)
+        return false; /* one attempt: its offset has been committed */
+    *delay_ms = message->has_delay
+                    ? message->delay_ms
+                    : weir_retry_delay_ms(policy, message->attempts, weir_worker_random(partition->resident.home));
     if (weir_budget_is_spent(&partition->topic->budget, now(partition)))
-        stretch_deadline(message, delay_ms); /* its letter could not be sent */
-    if (weir_retry_is_spent(policy, message->attempts, failing_ms(partition, message), delay_ms))
-        die(partition, key,
-            policy->attempts_max > 0 && message->attempts >= policy->attempts_max ? WEIR_DLQ_ATTEMPTS
-                                                                                  : WEIR_DLQ_DEADLINE);
-    else
-        wait_ms(partition, key, delay_ms);
+        stretch_deadline(message, *delay_ms); /* its letter could not be sent */
+    *cause =
+        policy->attempts_max > 0 && message->attempts >= policy->attempts_max ? WEIR_DLQ_ATTEMPTS : WEIR_DLQ_DEADLINE;
+    return !weir_retry_is_spent(policy, message->attempts, failing_ms(partition, message), *delay_ms);
 }
 
-/* The downstream's fault, not the message's: no attempt is burnt, and the retry deadline stands still meanwhile. */
-static void wait_for_room(struct weir_partition *partition, struct weir_key *key)
+static void retry(struct weir_partition *partition, struct weir_key *key)
 {
-    struct weir_message *message = key->first;
+    uint64_t delay_ms;
+    enum weir_dlq_cause cause;
+    if (may_retry(partition, key->first, &delay_ms, &cause))
+        wait_ms(partition, key, delay_ms);
+    else
+        die(partition, key, cause);
+}
+
+/* The downstream's fault, not the message's: no attempt is burnt, and the retry deadline stands still for as long as
+ * this says that it waits. */
+static uint64_t room_ms(struct weir_partition *partition, struct weir_message *message)
+{
     struct weir_failure *failure = weir_message_failure(message);
     uint16_t overloads = failure ? failure->overloads : 0; /* short of memory: each is the first */
     overloads += overloads < UINT16_MAX;
@@ -389,15 +405,15 @@ static void wait_for_room(struct weir_partition *partition, struct weir_key *key
                                            : weir_retry_delay_ms(&partition->consumer->overloaded, overloads,
                                                                  weir_worker_random(partition->resident.home));
     stretch_deadline(message, delay_ms);
-    wait_ms(partition, key, delay_ms);
+    return delay_ms;
 }
 
-static void overloaded(struct weir_partition *partition, struct weir_key *key)
+static uint64_t overloaded_ms(struct weir_partition *partition, struct weir_message *message)
 {
     weir_partition_count(partition, overloaded, 1);
     if (partition->consumer->options->breaker_overloaded == WEIR_BREAKER_OVERLOADED_OPEN)
         weir_resident_notify(&partition->consumer->control.resident);
-    wait_for_room(partition, key);
+    return room_ms(partition, message);
 }
 
 void weir_partition_key_timer(struct weir_timer *timer)
@@ -452,6 +468,7 @@ static void fail(struct weir_partition *partition, struct weir_key *key)
     drop_outputs(partition, message);
     weir_retry(message, words);
     message->has_delay = false;
+    message->settled = false;
     ready(partition, key);
     retry(partition, key);
 }
@@ -474,10 +491,11 @@ static void count_success(struct weir_partition *partition, enum weir_outcome ou
     partition->successes++;
 }
 
-static void finish_with(struct weir_partition *partition, struct weir_key *key, enum weir_outcome outcome)
+static void finish_with(struct weir_partition *partition, struct weir_key *key, struct weir_message *before,
+                        enum weir_outcome outcome)
 {
     count_success(partition, outcome);
-    finish_first(partition, key);
+    finish_after(partition, key, before);
 }
 
 /* Send what is left of a SENDING key's outputs; when nothing is, its message is finished. */
@@ -501,7 +519,7 @@ static void send_outputs(struct weir_partition *partition, struct weir_key *key)
         break;
     case WEIR_OUTPUTS_WRITTEN:
         ready(partition, key);
-        finish_with(partition, key, message->outputs->outcome);
+        finish_with(partition, key, NULL, message->outputs->outcome);
         break;
     }
 }
@@ -540,18 +558,17 @@ static void await_answer(struct weir_partition *partition, struct weir_key *key)
 }
 
 /* The breaker's probe has ended. True if that was all: a failure is the downstream's, and burns no attempt. */
-static bool answer_probe(struct weir_partition *partition, struct weir_key *key, enum weir_outcome outcome)
+static bool answer_probe(struct weir_partition *partition, struct weir_message *message, enum weir_outcome outcome)
 {
     bool succeeded = outcome == WEIR_ACK || outcome == WEIR_SKIP;
     bool failed = outcome == WEIR_RETRY || outcome == WEIR_OVERLOADED;
-    weir_partition_answer_probe(partition, key->first,
+    weir_partition_answer_probe(partition, message,
                                 succeeded ? WEIR_PROBE_SUCCEEDED
                                 : failed  ? WEIR_PROBE_FAILED
                                           : WEIR_PROBE_VOID);
     if (outcome != WEIR_RETRY || partition->consumer->options->delivery == WEIR_AT_MOST_ONCE)
         return false;
     weir_partition_count(partition, retries, 1);
-    wait_for_room(partition, key);
     return true;
 }
 
@@ -562,36 +579,43 @@ void weir_partition_finish_at_once(struct weir_partition *partition, struct weir
     weir_partition_free_message(partition, message);
 }
 
+static void send_first(struct weir_partition *partition, struct weir_key *key, enum weir_outcome outcome)
+{
+    key->first->outputs->outcome = outcome;
+    enter_list(partition, key, WEIR_KEY_SENDING);
+    send_outputs(partition, key);
+}
+
 /* Act on the outcome of the first message of a READY key. */
 static void act(struct weir_partition *partition, struct weir_key *key, enum weir_outcome outcome)
 {
     if (outcome > WEIR_SKIP && outcome != WEIR_LATER)
         drop_outputs(partition, key->first);
-    if (key->first->passes == WEIR_PASSES_AS_PROBE && outcome != WEIR_LATER && answer_probe(partition, key, outcome))
+    if (key->first->passes == WEIR_PASSES_AS_PROBE && outcome != WEIR_LATER &&
+        answer_probe(partition, key->first, outcome)) {
+        wait_ms(partition, key, room_ms(partition, key->first));
         return;
+    }
     switch (outcome) {
     case WEIR_ACK:
     case WEIR_SKIP:
-        if (key->first->outputs) {
-            key->first->outputs->outcome = outcome;
-            enter_list(partition, key, WEIR_KEY_SENDING);
-            send_outputs(partition, key);
-        } else {
-            finish_with(partition, key, outcome);
-        }
+        if (key->first->outputs)
+            send_first(partition, key, outcome);
+        else
+            finish_with(partition, key, NULL, outcome);
         break;
     case WEIR_RETRY:
         retry(partition, key);
         break;
     case WEIR_OVERLOADED:
-        overloaded(partition, key);
+        wait_ms(partition, key, overloaded_ms(partition, key->first));
         break;
     case WEIR_DEAD:
         burn_attempt(partition, key->first);
         die(partition, key, WEIR_DLQ_DEAD);
         break;
     case WEIR_ESCALATE:
-        weir_partition_escalate(partition, key);
+        weir_partition_escalate(partition, key->first);
         break;
     case WEIR_LATER:
         atomic_store_explicit(&partition->consumer->gives_out, true, memory_order_relaxed);
@@ -686,18 +710,113 @@ void weir_partition_take_back(struct weir_partition *partition, struct weir_key 
     weir_partition_purge(partition, key);
 }
 
+/* The run of a READY key, which is of an older epoch. */
+static void drop_stale(struct weir_partition *partition, struct weir_key *key)
+{
+    if (partition->consumer->options->delivery == WEIR_AT_MOST_ONCE) /* committed, or it would not have gone out */
+        weir_partition_count(partition, lost_at_most_once, (uint64_t)(key->run_count - key->run_done));
+    drop_run(partition, key, key->run_count);
+}
+
 void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key)
 {
     come_back(partition, key);
     if (is_stale(partition, key->first)) {
-        if (partition->consumer->options->delivery == WEIR_AT_MOST_ONCE) /* committed, or it would not have gone out */
-            weir_partition_count(partition, lost_at_most_once, (uint64_t)(key->run_count - key->run_done));
-        drop_run(partition, key, key->run_count);
+        drop_stale(partition, key);
     } else {
         for (uint32_t done = key->run_done; done > 0; done--)
             take_run(partition, key); /* all but the last were acked or skipped, and leave the key READY */
     }
     go_on(partition, key);
+}
+
+/* ---- what a batch said ---- */
+
+/* A message of a batch that is not finished: it is to run again when it is due, or settled. Its attempt is burnt now,
+ * as others of its key may stand before it. */
+static void put_off_or_settle(struct weir_partition *partition, struct weir_message *message)
+{
+    uint64_t delay_ms = 0;
+    enum weir_dlq_cause cause = WEIR_DLQ_DEAD;
+    bool again = true, probed = message->passes == WEIR_PASSES_AS_PROBE &&
+                                answer_probe(partition, message, (enum weir_outcome)message->outcome);
+    if (message->outcome > WEIR_SKIP)
+        drop_outputs(partition, message);
+    if (probed)
+        delay_ms = room_ms(partition, message);
+    else if (message->outcome == WEIR_RETRY)
+        again = may_retry(partition, message, &delay_ms, &cause);
+    else if (message->outcome == WEIR_OVERLOADED)
+        delay_ms = overloaded_ms(partition, message);
+    else if (message->outcome == WEIR_ESCALATE)
+        weir_partition_escalate(partition, message);
+    else
+        again = false;
+    if (message->outcome == WEIR_DEAD)
+        burn_attempt(partition, message);
+    message->settled = !again;
+    message->put_off = again && message->outcome != WEIR_ESCALATE;
+    if (message->settled)
+        message->cause = (uint8_t)cause; /* of its letter, if there will be one */
+    message->due_ms = weir_ms_of(now(partition) + delay_ms * MS_NS);
+}
+
+static void take_outcomes(struct weir_partition *partition, struct weir_key *key)
+{
+    struct weir_message *before = NULL, *message = key->first;
+    for (uint32_t left = key->run_done; left > 0; left--) {
+        struct weir_message *next = message->next;
+        if (message->outcome <= WEIR_SKIP && !message->outputs) {
+            if (message->passes == WEIR_PASSES_AS_PROBE)
+                answer_probe(partition, message, (enum weir_outcome)message->outcome);
+            finish_with(partition, key, before, (enum weir_outcome)message->outcome);
+        } else {
+            put_off_or_settle(partition, message);
+            before = message;
+        }
+        message = next;
+    }
+}
+
+void weir_partition_take_batched(struct weir_partition *partition, struct weir_key *key)
+{
+    come_back(partition, key);
+    if (is_stale(partition, key->first))
+        drop_stale(partition, key);
+    else
+        take_outcomes(partition, key);
+    go_on(partition, key);
+}
+
+/* How long it is until the last of those is due that have failed and may go again together. */
+static uint32_t find_due_ms(const struct weir_partition *partition, const struct weir_key *key)
+{
+    uint64_t now_ns = now(partition), room = partition->consumer->options->batch_messages_max;
+    uint32_t longest_ms = 0;
+    const struct weir_message *message = key->first;
+    for (uint64_t left = key->count < room ? key->count : room; left > 0 && !message->settled;
+         left--, message = message->next) {
+        int32_t left_ms = message->put_off ? (int32_t)-weir_ms_since(message->due_ms, now_ns) : 0;
+        longest_ms = left_ms > 0 && (uint32_t)left_ms > longest_ms ? (uint32_t)left_ms : longest_ms;
+    }
+    return longest_ms;
+}
+
+/* Act on what is settled at the head, and wait for what is not due. */
+bool weir_partition_settle(struct weir_partition *partition, struct weir_key *key)
+{
+    while (key->state == WEIR_KEY_READY && key->count > 0 && key->first->settled) {
+        if (key->first->outcome <= WEIR_SKIP)
+            send_first(partition, key, (enum weir_outcome)key->first->outcome);
+        else
+            die(partition, key, (enum weir_dlq_cause)key->first->cause);
+    }
+    if (key->state != WEIR_KEY_READY || key->count == 0)
+        return key->state == WEIR_KEY_READY;
+    uint32_t due_ms = find_due_ms(partition, key);
+    if (due_ms > 0)
+        wait_ms(partition, key, due_ms);
+    return key->state == WEIR_KEY_READY;
 }
 
 void weir_partition_take_answer(struct weir_partition *partition, struct weir_message *message)

@@ -5,6 +5,7 @@
  * control, which takes the gate away, finds `next` settled. All that a message needs is reserved before it is pulled
  * (P5).
  */
+#include "actors/batch.h"
 #include "actors/consumer.h"
 #include "actors/partition.h"
 #include "runtime/check.h"
@@ -81,8 +82,40 @@ static void park(struct weir_partition *partition, struct weir_key *key)
     weir_key_list_append(&partition->parked, key);
 }
 
+/* May the key's first message start now? */
+static bool may_go(struct weir_partition *partition, struct weir_key *key)
+{
+    bool committed = partition->consumer->options->delivery != WEIR_AT_MOST_ONCE ||
+                     key->first->offset < atomic_load_explicit(&partition->committed, memory_order_acquire);
+    uint64_t now_ns = weir_worker_now_ns(partition->resident.home);
+    /* Pairs with the release in control_guard.c: `alone` is cleared before others start. */
+    bool kept =
+        partition->consumer->journal &&
+        (key->first->crashes > 0 || atomic_load_explicit(&partition->consumer->alone_round, memory_order_acquire) != 0);
+    return committed && !kept && !weir_partition_is_escalated(partition) &&
+           weir_consumer_lease_holds(partition->consumer, now_ns) &&
+           (!partition->consumer->breaks ||
+            !weir_partition_breaker_holds(partition, key)); /* last: it may take the probe */
+}
+
+static void schedule_batched(struct weir_partition *partition, struct weir_key *key)
+{
+    if (key->state == WEIR_KEY_GATHERING)
+        weir_batch_extend(key);
+    if (key->state != WEIR_KEY_READY || !weir_partition_settle(partition, key))
+        return;
+    if (key->count == 0)
+        free_key(partition, key);
+    else if (!may_go(partition, key) || !weir_batch_join(key))
+        park(partition, key);
+}
+
 void weir_partition_schedule(struct weir_partition *partition, struct weir_key *key)
 {
+    if (partition->consumer->batch_handler) {
+        schedule_batched(partition, key);
+        return;
+    }
     if (key->state == WEIR_KEY_IDLE && key->count > 0)
         weir_partition_rouse(partition, key);
     if (key->state != WEIR_KEY_READY || (key->data && weir_partition_settle_data(partition, key)))
@@ -91,21 +124,11 @@ void weir_partition_schedule(struct weir_partition *partition, struct weir_key *
         free_key(partition, key);
         return;
     }
-    const struct weir_options *options = partition->consumer->options;
-    bool committed = options->delivery != WEIR_AT_MOST_ONCE ||
-                     key->first->offset < atomic_load_explicit(&partition->committed, memory_order_acquire);
-    uint64_t now_ns = weir_worker_now_ns(partition->resident.home);
-    /* Pairs with the release in control_guard.c: `alone` is cleared before others start. */
-    bool kept =
-        partition->consumer->journal &&
-        (key->first->crashes > 0 || atomic_load_explicit(&partition->consumer->alone_round, memory_order_acquire) != 0);
-    if (!committed || kept || weir_partition_is_escalated(partition) ||
-        !weir_consumer_lease_holds(partition->consumer, now_ns) ||
-        (partition->consumer->breaks &&
-         weir_partition_breaker_holds(partition, key))) { /* last: it may take the probe */
+    if (!may_go(partition, key)) {
         park(partition, key);
         return;
     }
+    const struct weir_options *options = partition->consumer->options;
     uint64_t run = key->count < options->turn_messages_max ? key->count : options->turn_messages_max;
     if (options->delivery == WEIR_AT_MOST_ONCE)
         run = 1; /* what stands behind may not be committed yet */

@@ -1,11 +1,11 @@
 /*
  * Supervision from the side of the partition actor: what stops a partition in place.
  *
- * Escalation. A handler said WEIR_ESCALATE: the message stays first in its key, and no handler of the partition starts
- * any more, since what is wrong is more than this message. Nothing is lost or burnt: all keys are parked, the pause
- * says `escalated`, and offsets are committed up to where they are. It ends when weir_consumer_resume() is called or
- * the epoch ends: then the message runs again, here or elsewhere. If the whole consumer is to stop, control closes it,
- * with the reason as its error.
+ * Escalation. A handler said WEIR_ESCALATE: the message stays where it is in its key, and no handler of the partition
+ * starts any more, since what is wrong is more than this message. Nothing is lost or burnt: all keys are parked, the
+ * pause says `escalated`, and offsets are committed up to where they are. It ends when weir_consumer_resume() is called
+ * or the epoch ends: then the message runs again, here or elsewhere. If the whole consumer is to stop, control closes
+ * it, with the reason as its error.
  *
  * `escalated` is a word of the partition: set by the owner (and by control for all, once the consumer stops), cleared
  * by whoever resumes and by the owner as an epoch begins. Runs under way end by it as by the breaker: see
@@ -21,9 +21,8 @@
 #include "runtime/log.h"
 #include <stdio.h>
 
-void weir_partition_escalate(struct weir_partition *partition, struct weir_key *key)
+void weir_partition_escalate(struct weir_partition *partition, struct weir_message *message)
 {
-    struct weir_message *message = key->first;
     bool whole = message->escalation == WEIR_STOP_CONSUMER;
     char text[WEIR_ERROR_TEXT_SIZE], number[16];
     struct weir_log_field fields[2];

@@ -436,3 +436,27 @@ int weir_config_finish(struct weir_config *config, struct weir_error *error)
     derive(config);
     return 0;
 }
+
+int weir_config_finish_batches(struct weir_config *config, struct weir_error *error)
+{
+    const struct weir_options *options = &config->options;
+    if (options->crash_journal[0] != '\0')
+        return weir_error_set(error, WEIR_INVALID,
+                              "weir.crash.journal=%.100s: knows one message a handler, and a batch has many; leave it "
+                              "out, or use weir_consumer_create()",
+                              options->crash_journal);
+    if (options->batch_scope == WEIR_BATCH_KEY && options->ordering == WEIR_ORDERING_NONE)
+        return weir_error_set(
+            error, WEIR_INVALID,
+            "weir.batch.scope=key: with weir.ordering=none each message is by itself, so that a batch "
+            "would never have two; take the scope partition or any");
+    if (options->batch_scope == WEIR_BATCH_ANY || options->batch_messages_max <= options->window_messages_max)
+        return 0;
+    if (weir_config_is_set(config, OFFSET(batch_messages_max)))
+        return weir_error_set(error, WEIR_INVALID,
+                              "weir.batch.messages.max=%" PRIu64 ": must be at most weir.window.messages.max=%" PRIu64
+                              ", as no more of a partition are there at a time",
+                              options->batch_messages_max, options->window_messages_max);
+    derive_number(config, OFFSET(batch_messages_max), options->window_messages_max);
+    return 0;
+}

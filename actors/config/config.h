@@ -16,6 +16,7 @@ enum { WEIR_AT_LEAST_ONCE, WEIR_AT_MOST_ONCE };
 enum { WEIR_HELD_DEAD, WEIR_HELD_WAIT };
 enum { WEIR_BREAKER_OVERLOADED_COUNT, WEIR_BREAKER_OVERLOADED_OPEN, WEIR_BREAKER_OVERLOADED_IGNORE };
 enum { WEIR_LATER_WAIT, WEIR_LATER_ABANDON };
+enum weir_batch_scope { WEIR_BATCH_KEY, WEIR_BATCH_PARTITION, WEIR_BATCH_ANY };
 enum { WEIR_RESET_LATEST, WEIR_RESET_EARLIEST, WEIR_RESET_ERROR }; /* auto.offset.reset, which Weir carries out */
 
 /* One field an option, see options.def. Texts are owned by the config they came from. */
@@ -69,6 +70,10 @@ struct weir_config *weir_config_copy(const struct weir_config *config);
  * held.policy -> wait without a dlq.topic, retry.attempts.max -> 1 for at-most-once.
  */
 int weir_config_finish(struct weir_config *config, struct weir_error *error);
+
+/** What must hold besides where the handler takes batches, and what is derived then: batch.messages.max -> the window,
+ * if that is less. After weir_config_finish(). */
+int weir_config_finish_batches(struct weir_config *config, struct weir_error *error);
 
 /** Is there a broker to connect to: bootstrap.servers, its older name, or librdkafka's mock cluster? WEIR_INVALID if
  * not. Apart from weir_config_finish() because a consumer on an in-memory Kafka needs none. */

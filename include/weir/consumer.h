@@ -7,6 +7,7 @@
 #define WEIR_CONSUMER_H
 
 #include <stdint.h>
+#include <weir/batch.h>
 #include <weir/config.h>
 #include <weir/error.h>
 #include <weir/message.h>
@@ -27,6 +28,16 @@ struct weir_consumer;
  */
 WEIR_EXPORT struct weir_consumer *weir_consumer_create(const struct weir_config *config, weir_handler *handler,
                                                        void *user, struct weir_error *error);
+
+/**
+ * The same, with a handler that is given batches of messages, see <weir/batch.h>.
+ *
+ * Errors:    besides, WEIR_INVALID for options that batches cannot bear: weir.crash.journal, which knows one message a
+ *            handler; weir.batch.scope=key with weir.ordering=none; more messages a batch than a window has.
+ */
+WEIR_EXPORT struct weir_consumer *weir_consumer_create_batch(const struct weir_config *config,
+                                                             weir_batch_handler *handler, void *user,
+                                                             struct weir_error *error);
 
 /**
  * Start the threads and join the group. Returns at once; a broker that is away is waited for, and logged.

@@ -16,6 +16,7 @@
 #ifndef WEIR_WEIR_H
 #define WEIR_WEIR_H
 
+#include <weir/batch.h>
 #include <weir/config.h>
 #include <weir/consumer.h>
 #include <weir/error.h>

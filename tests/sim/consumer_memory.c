@@ -5,7 +5,7 @@
 #include "actors/consumer.h"
 #include "runtime/memory.h"
 #include "tests/support/test.h"
-#include "tests/support/world.h"
+#include "tests/support/world_batches.h"
 #include <weir/log.h>
 
 #define SECOND WEIR_WORLD_SECOND
@@ -65,6 +65,24 @@ static void on_shortage(void *argument)
                     on_shortage, NULL, shortage);
 }
 
+Test(memory, any_one_allocation_of_a_running_consumer_with_batches_may_fail)
+{
+    static const char *const options[] = {"weir.batch.linger.ms", "50", "weir.batch.messages.max", "20", NULL};
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t n = 0; n < weir_test_scaled(250); n++) {
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = 3,
+                                                                                   .partitions = 3,
+                                                                                   .messages = 60,
+                                                                                   .chances = mixed,
+                                                                                   .driver = &weir_world_batches,
+                                                                                   .driver_data = options});
+        weir_world_start(world);
+        weir_memory_fail_after(n);
+        check(world, n);
+        weir_world_destroy(world);
+    }
+}
+
 Test(memory, may_be_short_for_a_long_time)
 {
     weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
@@ -89,7 +107,14 @@ static enum weir_outcome ack(struct weir_message *message, void *user)
     return WEIR_ACK;
 }
 
-Test(memory, any_one_allocation_of_creation_may_fail)
+static enum weir_outcome ack_all(struct weir_batch *batch, void *user)
+{
+    (void)batch;
+    (void)user;
+    return WEIR_ACK;
+}
+
+static void fail_creation(bool with_batches)
 {
     struct weir_config *config = weir_config_create();
     struct weir_error error;
@@ -102,7 +127,8 @@ Test(memory, any_one_allocation_of_creation_may_fail)
     for (struct weir_consumer *consumer = NULL; !consumer; n++) {
         weir_memory_fail_after(n);
         error = (struct weir_error){0};
-        consumer = weir_consumer_create(config, ack, NULL, &error);
+        consumer = with_batches ? weir_consumer_create_batch(config, ack_all, NULL, &error)
+                                : weir_consumer_create(config, ack, NULL, &error);
         weir_memory_fail_after(UINT64_MAX);
         cr_assert(consumer || error.code == WEIR_NO_MEMORY, "allocation %llu: code %d, %s", (unsigned long long)n,
                   error.code, error.text);
@@ -111,4 +137,10 @@ Test(memory, any_one_allocation_of_creation_may_fail)
     }
     cr_assert_gt(n, 10);
     weir_config_destroy(config);
+}
+
+Test(memory, any_one_allocation_of_creation_may_fail)
+{
+    fail_creation(false);
+    fail_creation(true);
 }

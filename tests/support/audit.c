@@ -2,6 +2,7 @@
  * See audit.h. Each check returns NULL, or a constant text that says what does not hold.
  */
 #include "tests/support/audit.h"
+#include "actors/batch.h"
 #include "actors/consumer.h"
 #include "actors/output.h"
 #include "runtime/check.h"
@@ -79,6 +80,24 @@ static bool is_current(const struct weir_partition *partition, const struct weir
     return partition->state != WEIR_PARTITION_ENDED && message->epoch == partition->epoch;
 }
 
+/* While it gathers, so that nobody else changes it. */
+static const char *check_batch(const struct weir_options *options, const struct weir_batch *batch)
+{
+    uint64_t count = 0;
+    for (const struct weir_key *key = batch->keys.first; key; key = key->list_after) {
+        HOLDS(key->batch == batch && key->state == WEIR_KEY_GATHERING, "a batch has a key that is elsewhere");
+        HOLDS(options->batch_scope != WEIR_BATCH_KEY || batch->keys.count == 1, "a batch of one key has several");
+        HOLDS(options->batch_scope == WEIR_BATCH_ANY || key->partition == batch->partition,
+              "a batch of one partition has keys of several");
+        HOLDS(key->partition->resident.home == batch->partition->resident.home, "a batch has keys of two workers");
+        count += key->run_count;
+    }
+    HOLDS(count == batch->count && count > 0, "a batch's count is wrong");
+    HOLDS(count < options->batch_messages_max, "a batch gathers though it is full");
+    HOLDS(count == 1 || batch->bytes < options->batch_bytes_max, "a batch gathers though it has all its bytes");
+    return NULL;
+}
+
 static const char *check_place(const struct weir_partition *partition, const struct weir_key *key)
 {
     bool active = partition->state == WEIR_PARTITION_ACTIVE && is_current(partition, key->first);
@@ -86,6 +105,13 @@ static const char *check_place(const struct weir_partition *partition, const str
     case WEIR_KEY_OUT:
         HOLDS(key->run_count > 0 && key->run_count <= key->count, "a run is longer than its key's queue");
         return NULL;
+    case WEIR_KEY_GATHERING:
+        HOLDS(key->batch != NULL && key->batch->timer.armed, "a key gathers in no batch, or in one that is out");
+        HOLDS(key->run_count > 0 && key->run_count <= key->count,
+              "a key gathers without a run, or with too long a one");
+        HOLDS(!key->held && !key->first->settled, "a key gathers that is held or settled");
+        HOLDS(is_current(partition, key->first), "a key gathers for an epoch that is over");
+        return check_batch(partition->consumer->options, key->batch);
     case WEIR_KEY_WAITING:
         HOLDS(!active || key->timer.armed, "a key waits without a timer");
         HOLDS(key->held, "a key waits and is not held");

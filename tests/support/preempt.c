@@ -3,6 +3,7 @@
  * -finstrument-functions, also where it was inlined.
  */
 #include "tests/support/preempt.h"
+#include "actors/batch.h"
 #include "actors/kafka_fake/kafka_fake.h"
 #include "actors/partition.h"
 #include "runtime/simulation.h"
@@ -127,7 +128,8 @@ void __cyg_profile_func_exit(void *function, void *caller)
         return;
     if ((uintptr_t)function == (uintptr_t)weir_partition_may_start)
         at.starting = true;
-    if ((uintptr_t)function == (uintptr_t)weir_key_turn || (uintptr_t)function == (uintptr_t)weir_partition_hand_out)
+    if ((uintptr_t)function == (uintptr_t)weir_key_turn || (uintptr_t)function == (uintptr_t)weir_batch_turn ||
+        (uintptr_t)function == (uintptr_t)weir_partition_hand_out)
         at.starting = false;
     preempt();
     unsigned *place = place_of(function);

@@ -67,7 +67,9 @@ void weir_subject_create(struct weir_subject *subject, const char *const *settin
     for (; config && *settings; settings += 2)
         if (weir_config_set(config, settings[0], settings[1], &error) != 0)
             broken("configure", &error);
-    subject->consumer = weir_consumer_create(config, handle, subject, &error);
+    subject->consumer = subject->batch_handler
+                            ? weir_consumer_create_batch(config, subject->batch_handler, subject, &error)
+                            : weir_consumer_create(config, handle, subject, &error);
     if (!subject->consumer)
         broken("create", &error);
     weir_config_destroy(config);

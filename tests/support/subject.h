@@ -27,6 +27,7 @@ struct weir_subject {
     weir_stats_callback *on_stats;                 /* NULL: none; called with `user` */
     weir_partition_callback *on_partition;         /* likewise */
     void (*prepare)(struct weir_subject *subject); /* before start; NULL: nothing */
+    weir_batch_handler *batch_handler; /* NULL: none. Else in place of rule and ledger; its user: the subject */
     bool stops_on_signals;
 
     struct weir_consumer *consumer;

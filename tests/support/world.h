@@ -65,6 +65,8 @@ struct weir_world_driver {
 
 /* The consumer itself. Its driver_data: option names and values, ended by NULL, or NULL. */
 extern const struct weir_world_driver weir_world_consumer;
+/** A configuration of a process with options as above; the caller's. For drivers. */
+struct weir_config *weir_world_configure(const struct weir_world_process *process, const char *const *options);
 /** The consumer of a process, with this handler, whose user is the process, and with options as above; for drivers. */
 struct weir_consumer *weir_world_consumer_create(struct weir_world_process *process, weir_handler *handler,
                                                  const char *const *options);

@@ -82,7 +82,7 @@ static void set_number(struct weir_config *config, const char *name, uint64_t va
     set(config, name, text);
 }
 
-static struct weir_config *configure(const struct weir_world_process *process, const char *const *options)
+struct weir_config *weir_world_configure(const struct weir_world_process *process, const char *const *options)
 {
     struct weir_world *world = weir_world_of(process);
     const struct weir_world_settings *settings = weir_world_settings(world);
@@ -107,7 +107,7 @@ static struct weir_config *configure(const struct weir_world_process *process, c
 struct weir_consumer *weir_world_consumer_create(struct weir_world_process *process, weir_handler *handler,
                                                  const char *const *options)
 {
-    struct weir_config *config = configure(process, options);
+    struct weir_config *config = weir_world_configure(process, options);
     struct weir_error error;
     struct weir_consumer *consumer = weir_consumer_create_on(config, handler, process, weir_world_kafka(process),
                                                              weir_world_system(process), &error);

@@ -4,6 +4,7 @@
  *   world.c           settings, processes, what is produced, running
  *   world_ledger.c    runs, dead letters, floors, verdicts
  *   world_outputs.c   what runs emit
+ *   world_batches.c   runs that begin together
  *   world_disturb.c   what goes wrong around the processes
  *   world_trace.c     what happens, as lines for people
  */
@@ -18,6 +19,7 @@ struct world_message {
     int64_t previous; /* offset of the next lower message of the key; -1: none */
     uint32_t starts, finishes;
     uint8_t outputs_wanted, outputs_there; /* how many; which, as bits */
+    uint64_t last_run;                     /* number of the last, plus 1; 0: none */
 };
 
 struct world_last { /* what a process ran last of a key */
@@ -50,6 +52,8 @@ struct world_run {
     uint64_t assignment;
     bool open;
     enum weir_outcome outcome; /* once it is not */
+    uint64_t batch;            /* in which it began; 0: alone */
+    uint64_t before;           /* number of the message's run before it, plus 1; 0: none */
 };
 
 struct weir_world_process {
@@ -80,6 +84,7 @@ struct weir_world {
     struct world_run *runs;
     size_t run_count, run_capacity;
     int64_t letters_read[WEIR_WORLD_TOPICS_MAX][16], outputs_read[WEIR_WORLD_TOPICS_MAX][16];
+    uint64_t batch, batch_count; /* whose runs begin just now, 0: none; so far */
     uint64_t commit_version;
     struct weir_world_tally tally;
     uint64_t hash, violation_count;
@@ -99,6 +104,9 @@ void weir_world_ledger_observe(void *world); /* after every step */
 void weir_world_ledger_gone(struct weir_world_process *process);
 void weir_world_ledger_exempt(struct weir_world *world, struct world_log *log, int64_t below);
 bool weir_world_is_over(const struct world_message *message);
+bool weir_world_may_be_lost(const struct weir_world *world, const struct world_log *log);
+/* world_batches.c: in place of the order of runs that are alone */
+void weir_world_check_batch(struct weir_world *world, const struct world_run *run, const struct world_message *message);
 /* world_outputs.c */
 uint8_t weir_world_outputs_wanted(const struct weir_world *world, const struct world_log *log, int64_t offset);
 void weir_world_read_outputs(struct weir_world *world);

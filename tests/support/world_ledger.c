@@ -127,7 +127,7 @@ static void check_alone(struct weir_world *world, const struct world_run *run, c
         const struct world_run *other = &world->runs[lane->open[i] - 1];
         if (world->processes[i] != run->process)
             world->tally.overlaps_elsewhere++;
-        else if (!run->log->messages[other->offset].letter)
+        else if (!run->log->messages[other->offset].letter && (run->batch == 0 || run->batch != other->batch))
             weir_world_violate(world, "%s/%d@%lld: starts in process %u while offset %lld of its key runs there",
                                run->log->topic, (int)run->log->partition, (long long)run->offset, run->process->number,
                                (long long)other->offset);
@@ -135,7 +135,7 @@ static void check_alone(struct weir_world *world, const struct world_run *run, c
 }
 
 /* At most once, what was committed and had not run dies with its process, and is never over. */
-static bool may_be_lost(const struct weir_world *world, const struct world_log *log)
+bool weir_world_may_be_lost(const struct weir_world *world, const struct world_log *log)
 {
     for (size_t i = 0; i < world->process_count && world->settings.floor_unchecked; i++) {
         const struct weir_world_process *process = world->processes[i];
@@ -159,7 +159,7 @@ static void check_order(struct weir_world *world, const struct world_run *run, c
     const struct world_log *log = run->log;
     const struct world_last *last = &lane->last[run->process->number];
     if (message->starts == 0 && message->previous >= 0 && !weir_world_is_over(&log->messages[message->previous]) &&
-        !may_be_lost(world, log))
+        !weir_world_may_be_lost(world, log))
         weir_world_violate(world, "%s/%d@%lld: starts before offset %lld of its key is over", log->topic,
                            (int)log->partition, (long long)run->offset, (long long)message->previous);
     if (last->assignment != run->assignment)
@@ -200,17 +200,28 @@ enum weir_outcome weir_world_begin(struct weir_world_process *process, const cha
     if (process->crashed || process->destroyed || !weir_fake_client_holds(process->kafka, topic, partition))
         weir_world_violate(world, "%s/%d@%lld: starts in process %u, which does not hold the partition", topic,
                            (int)partition, (long long)offset, process->number);
-    struct world_run run = {process, log, offset, log->era << 32, true, WEIR_LATER};
+    struct world_run run = {.process = process,
+                            .log = log,
+                            .offset = offset,
+                            .assignment = log->era << 32,
+                            .open = true,
+                            .outcome = WEIR_LATER,
+                            .batch = world->batch,
+                            .before = message->last_run};
     run.assignment += weir_fake_client_assignments(process->kafka, topic, partition);
     if (message->key >= 0) {
         struct world_lane *lane = &log->lanes[message->key];
         check_alone(world, &run, lane);
-        check_order(world, &run, message, lane);
+        if (run.batch > 0)
+            weir_world_check_batch(world, &run, message);
+        else
+            check_order(world, &run, message, lane);
         lane->last[process->number] = (struct world_last){run.assignment, offset, WEIR_LATER};
         lane->open[process->number] = world->run_count + 1;
     }
     enum weir_outcome outcome = decide(world, log, offset, message->starts++, true);
     *number = run_add(world, run);
+    message->last_run = *number + 1;
     weir_world_trace(world, process, "runs %s/%d@%lld of key %d: start %u, attempt %u, will answer %s", topic,
                      (int)partition, (long long)offset, message->key, message->starts, attempt, outcome_name(outcome));
     mix(world, (uint64_t)offset << 16 | (uint64_t)process->number << 8 | outcome);

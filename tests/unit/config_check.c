@@ -208,3 +208,43 @@ Test(config_check, a_crash_journal_needs_messages_that_come_back_and_a_place_for
     BEGIN({"weir.delivery", "at-most-once"}, {"weir.handler.deadline.ms", "1000"});
     right();
 }
+
+/* The same, where the handler takes batches. */
+static void wrong_for_batches(const char *part, const char *other)
+{
+    memset(&error, 0, sizeof error);
+    cr_assert_eq(weir_config_finish(config, &error), 0, "%s", error.text);
+    cr_assert_eq(weir_config_finish_batches(config, &error), WEIR_INVALID);
+    cr_assert(strstr(error.text, part) && strstr(error.text, other), "%s", error.text);
+    weir_config_destroy(config);
+}
+
+static void right_for_batches(uint64_t messages_max)
+{
+    cr_assert_eq(weir_config_finish(config, &error), 0, "%s", error.text);
+    cr_assert_eq(weir_config_finish_batches(config, &error), 0, "%s", error.text);
+    cr_assert_eq(weir_config_options(config)->batch_messages_max, messages_max);
+    weir_config_destroy(config);
+}
+
+Test(config_check, batches_have_messages_that_can_be_together)
+{
+    begin(NULL, 0);
+    right_for_batches(500);
+    BEGIN({"weir.batch.scope", "key"}, {"weir.ordering", "none"});
+    wrong_for_batches("weir.batch.scope=key", "weir.ordering=none");
+    BEGIN({"weir.batch.scope", "any"}, {"weir.ordering", "none"});
+    right_for_batches(500);
+    BEGIN({"weir.batch.messages.max", "101"}, {"weir.window.messages.max", "100"});
+    wrong_for_batches("weir.batch.messages.max=101", "weir.window.messages.max=100");
+    BEGIN({"weir.batch.messages.max", "101"}, {"weir.window.messages.max", "100"}, {"weir.batch.scope", "any"});
+    right_for_batches(101);
+    BEGIN({"weir.window.messages.max", "100"}); /* the default gives way */
+    right_for_batches(100);
+}
+
+Test(config_check, batches_have_no_crash_journal)
+{
+    BEGIN({"weir.crash.journal", "/tmp/journal"});
+    wrong_for_batches("weir.crash.journal=/tmp/journal", "leave it out");
+}
