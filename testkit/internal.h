@@ -6,6 +6,7 @@
  *   messages.c   what is sent, and what is asked of it
  *   ledger.c     runs, dead letters, floors, verdict
  *   outputs.c    what handlers emit
+ *   batches.c    runs that begin together
  *   faults.c     what goes wrong
  *   seeds.c      trials over many seeds; lines for people
  *
@@ -47,6 +48,7 @@ struct kit_run {
     uint32_t emitted, unwritten; /* outputs, once it has ended; those that are not in their topics */
     bool *written;               /* by their number */
     uint64_t epoch;              /* of the message */
+    uint64_t batch;              /* in which it began; 0: alone */
 };
 
 struct weir_testkit_message {
@@ -128,7 +130,8 @@ struct kit_open { /* a run that was given out */
 
 struct weir_testkit {
     struct weir_config *config;
-    weir_handler *handler;
+    weir_handler *handler;             /* NULL: batch_handler */
+    weir_batch_handler *batch_handler; /* NULL: handler */
     void *user;
     weir_testkit_prepare *prepare; /* NULL: nothing */
     uint64_t seed;
@@ -148,6 +151,7 @@ struct weir_testkit {
     size_t topic_count;
     struct kit_lane *lanes[KIT_LANE_BUCKETS];
     uint64_t sent, over, runs, duplicates, crashes;
+    uint64_t batch, batch_count; /* whose runs begin just now, 0: none; so far */
 
     struct kit_open *open;
     size_t open_count, open_capacity;
@@ -181,7 +185,17 @@ int weir_kit_check_idle(const struct weir_testkit *kit, const char *what, struct
 void weir_kit_pass(struct weir_testkit *kit, uint64_t duration_ns, bool (*done)(void *kit));
 void weir_kit_make_calls(struct weir_testkit *kit); /* all that are due, whenever that is: the kit goes */
 
+/* batches.c */
+enum weir_outcome weir_kit_handle_batch(struct weir_batch *batch, void *process);
+void weir_kit_check_batch(struct weir_testkit *kit, const struct weir_testkit_message *message, unsigned process,
+                          uint64_t assignment);
+
 /* ledger.c */
+void weir_kit_violate(struct weir_testkit *kit, const char *format, ...) WEIR_FORMAT(2, 3);
+/** A run begins: of what was sent, NULL where it was not sent so; `run`: its number among those of its message. */
+struct weir_testkit_message *weir_kit_run_begin(struct kit_process *process, struct weir_message *message, size_t *run);
+void weir_kit_run_end(struct weir_testkit_message *sent, size_t run, enum weir_outcome outcome,
+                      const struct weir_message *message);
 enum weir_outcome weir_kit_handle(struct weir_message *message, void *process);
 void weir_kit_sent(struct weir_testkit *kit, struct kit_log *log, int64_t offset,
                    const struct weir_testkit_record *record);

@@ -196,8 +196,10 @@ bool weir_kit_process_start(struct weir_testkit *kit, struct weir_error *error)
     process->system =
         weir_simulation_system(kit->simulation, (unsigned)options->workers, (unsigned)options->blocking_threads);
     WEIR_CHECK(process->system != NULL);
-    process->consumer =
-        weir_consumer_create_on(kit->config, weir_kit_handle, process, process->kafka, process->system, error);
+    process->consumer = kit->batch_handler ? weir_consumer_create_batch_on(kit->config, weir_kit_handle_batch, process,
+                                                                           process->kafka, process->system, error)
+                                           : weir_consumer_create_on(kit->config, weir_kit_handle, process,
+                                                                     process->kafka, process->system, error);
     if (!process->consumer) {
         free(process);
         return false;
@@ -338,24 +340,16 @@ void weir_testkit_destroy(struct weir_testkit *kit)
     kit_free(kit);
 }
 
-struct weir_testkit *weir_testkit_create(const struct weir_config *config, weir_handler *handler, void *user,
-                                         uint64_t seed, struct weir_error *error)
+/* With one of the two handlers. */
+static struct weir_testkit *create(const struct weir_config *config, weir_handler *handler,
+                                   weir_batch_handler *batch_handler, void *user, weir_testkit_prepare *prepare,
+                                   uint64_t seed, struct weir_error *error)
 {
-    return weir_testkit_create_prepared(config, handler, user, NULL, seed, error);
-}
-
-struct weir_testkit *weir_testkit_create_prepared(const struct weir_config *config, weir_handler *handler, void *user,
-                                                  weir_testkit_prepare *prepare, uint64_t seed,
-                                                  struct weir_error *error)
-{
-    if (!handler) {
-        weir_error_set(error, WEIR_INVALID, "weir_testkit_create: the handler is NULL");
-        return NULL;
-    }
     struct weir_testkit *kit = weir_kit_allocate(sizeof *kit);
     kit->config = config ? weir_config_copy(config) : weir_config_create();
     WEIR_CHECK(kit->config != NULL);
     kit->handler = handler;
+    kit->batch_handler = batch_handler;
     kit->user = user;
     kit->prepare = prepare;
     kit->seed = seed;
@@ -369,5 +363,30 @@ struct weir_testkit *weir_testkit_create_prepared(const struct weir_config *conf
             return kit;
     }
     kit_free(kit);
+    return NULL;
+}
+
+struct weir_testkit *weir_testkit_create(const struct weir_config *config, weir_handler *handler, void *user,
+                                         uint64_t seed, struct weir_error *error)
+{
+    return weir_testkit_create_prepared(config, handler, user, NULL, seed, error);
+}
+
+struct weir_testkit *weir_testkit_create_prepared(const struct weir_config *config, weir_handler *handler, void *user,
+                                                  weir_testkit_prepare *prepare, uint64_t seed,
+                                                  struct weir_error *error)
+{
+    if (handler)
+        return create(config, handler, NULL, user, prepare, seed, error);
+    weir_error_set(error, WEIR_INVALID, "weir_testkit_create: the handler is NULL");
+    return NULL;
+}
+
+struct weir_testkit *weir_testkit_create_batch(const struct weir_config *config, weir_batch_handler *handler,
+                                               void *user, uint64_t seed, struct weir_error *error)
+{
+    if (handler)
+        return create(config, NULL, handler, user, NULL, seed, error);
+    weir_error_set(error, WEIR_INVALID, "weir_testkit_create_batch: the handler is NULL");
     return NULL;
 }

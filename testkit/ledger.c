@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void violate(struct weir_testkit *kit, const char *format, ...) WEIR_FORMAT(2, 3);
-static void violate(struct weir_testkit *kit, const char *format, ...)
+void weir_kit_violate(struct weir_testkit *kit, const char *format, ...)
 {
     if (kit->violation_count++ > 0)
         return;
@@ -89,8 +88,8 @@ static void check_alone(struct weir_testkit *kit, const struct weir_testkit_mess
     for (size_t i = 0; i < kit->open_count; i++) {
         const struct weir_testkit_message *other = kit->open[i].message;
         if (other->lane == message->lane && other->runs[kit->open[i].run].process == process && !other->letter)
-            violate(kit, "%s/%d at %" PRId64 " starts while offset %" PRId64 " of its key is being handled",
-                    message->log->topic, (int)message->log->partition, message->offset, other->offset);
+            weir_kit_violate(kit, "%s/%d at %" PRId64 " starts while offset %" PRId64 " of its key is being handled",
+                             message->log->topic, (int)message->log->partition, message->offset, other->offset);
     }
 }
 
@@ -101,16 +100,17 @@ static void check_order(struct weir_testkit *kit, const struct weir_testkit_mess
     const struct kit_lane *lane = message->lane;
     const struct weir_testkit_message *last = lane->last;
     if (message->run_count == 0 && message->before && !weir_kit_is_over(message->before))
-        violate(kit, "%s/%d at %" PRId64 " starts before offset %" PRId64 " of its key is over", log->topic,
-                (int)log->partition, message->offset, message->before->offset);
+        weir_kit_violate(kit, "%s/%d at %" PRId64 " starts before offset %" PRId64 " of its key is over", log->topic,
+                         (int)log->partition, message->offset, message->before->offset);
     if (!last || lane->process != process || lane->assignment != assignment)
         return;
     if (message->offset < last->offset)
-        violate(kit, "%s/%d at %" PRId64 " starts after offset %" PRId64 " of its key, in one assignment", log->topic,
-                (int)log->partition, message->offset, last->offset);
+        weir_kit_violate(kit, "%s/%d at %" PRId64 " starts after offset %" PRId64 " of its key, in one assignment",
+                         log->topic, (int)log->partition, message->offset, last->offset);
     else if (message->offset > last->offset && !weir_kit_is_over(last))
-        violate(kit, "%s/%d at %" PRId64 " starts though offset %" PRId64 " of its key, which ran, is not over",
-                log->topic, (int)log->partition, message->offset, last->offset);
+        weir_kit_violate(kit,
+                         "%s/%d at %" PRId64 " starts though offset %" PRId64 " of its key, which ran, is not over",
+                         log->topic, (int)log->partition, message->offset, last->offset);
 }
 
 /* It was acked or skipped by a run of this assignment. */
@@ -144,14 +144,17 @@ static struct kit_run *run_begin(struct kit_process *process, struct weir_testki
     const struct kit_log *log = sent->log;
     uint64_t assignment = weir_fake_client_assignments(process->kafka, log->topic, log->partition);
     if (!weir_fake_client_holds(process->kafka, log->topic, log->partition))
-        violate(kit, "%s/%d at %" PRId64 " starts in a consumer that does not hold the partition", log->topic,
-                (int)log->partition, sent->offset);
+        weir_kit_violate(kit, "%s/%d at %" PRId64 " starts in a consumer that does not hold the partition", log->topic,
+                         (int)log->partition, sent->offset);
     if (has_finished_here(sent, process->number, assignment))
-        violate(kit, "%s/%d at %" PRId64 " runs again in the assignment that finished it", log->topic,
-                (int)log->partition, sent->offset);
+        weir_kit_violate(kit, "%s/%d at %" PRId64 " runs again in the assignment that finished it", log->topic,
+                         (int)log->partition, sent->offset);
     if (sent->lane) {
         check_alone(kit, sent, process->number);
-        check_order(kit, sent, process->number, assignment);
+        if (kit->batch > 0)
+            weir_kit_check_batch(kit, sent, process->number, assignment);
+        else
+            check_order(kit, sent, process->number, assignment);
         sent->lane->last = sent;
         sent->lane->process = process->number;
         sent->lane->assignment = assignment;
@@ -163,6 +166,7 @@ static struct kit_run *run_begin(struct kit_process *process, struct weir_testki
                             .outcome = WEIR_LATER,
                             .attempt = weir_message_attempt(message),
                             .process = process->number,
+                            .batch = kit->batch,
                             .open = true};
     kit->runs++;
     return run;
@@ -214,19 +218,35 @@ static void run_given_out(struct weir_testkit_message *sent, struct kit_run *run
                    sent->offset, (size_t)(run - sent->runs) + 1);
 }
 
-enum weir_outcome weir_kit_handle(struct weir_message *message, void *user)
+struct weir_testkit_message *weir_kit_run_begin(struct kit_process *process, struct weir_message *message, size_t *run)
 {
-    struct kit_process *process = user;
     struct weir_testkit *kit = process->kit;
     struct kit_log *log = weir_kit_log(kit, weir_message_topic(message), weir_message_partition(message));
     int64_t offset = weir_message_offset(message);
     if (!log || offset < 0 || (uint64_t)offset >= log->count || !is_as_sent(kit, log, message)) {
-        violate(kit, "%s/%d at %" PRId64 ": a run of what was not sent so", weir_message_topic(message),
-                (int)weir_message_partition(message), offset);
-        return WEIR_ACK;
+        weir_kit_violate(kit, "%s/%d at %" PRId64 ": a run of what was not sent so", weir_message_topic(message),
+                         (int)weir_message_partition(message), offset);
+        return NULL;
     }
     struct weir_testkit_message *sent = log->messages[offset];
-    size_t index = (size_t)(run_begin(process, sent, message) - sent->runs);
+    *run = (size_t)(run_begin(process, sent, message) - sent->runs);
+    return sent;
+}
+
+void weir_kit_run_end(struct weir_testkit_message *sent, size_t run, enum weir_outcome outcome,
+                      const struct weir_message *message)
+{
+    run_end(sent, &sent->runs[run], outcome, message);
+}
+
+enum weir_outcome weir_kit_handle(struct weir_message *message, void *user)
+{
+    struct kit_process *process = user;
+    struct weir_testkit *kit = process->kit;
+    size_t index;
+    struct weir_testkit_message *sent = weir_kit_run_begin(process, message, &index);
+    if (!sent)
+        return WEIR_ACK;
     kit->in_handler++;
     enum weir_outcome outcome = kit->handler(message, kit->user);
     kit->in_handler--;
@@ -328,8 +348,8 @@ static void letter_add(struct weir_testkit *kit, const struct weir_testkit_recor
     const struct profile *profile = &profiles[weir_config_options(kit->config)->dlq_profile];
     struct weir_testkit_message *message = source_of(kit, record, profile);
     if (!message) {
-        violate(kit, "%s/%d at %" PRId64 ": a dead letter of no message that was sent", record->topic,
-                (int)record->partition, record->offset);
+        weir_kit_violate(kit, "%s/%d at %" PRId64 ": a dead letter of no message that was sent", record->topic,
+                         (int)record->partition, record->offset);
         return;
     }
     struct kit_letter *letter = weir_kit_allocate(sizeof *letter);
@@ -399,8 +419,8 @@ static void check_floor(struct weir_testkit *kit, struct kit_log *log)
         log->floor++;
     int64_t committed = committed_of(kit, log).offset;
     if (committed > log->floor)
-        violate(kit, "%s/%d: offset %" PRId64 " is committed, but %" PRId64 " is not over", log->topic,
-                (int)log->partition, committed, log->floor);
+        weir_kit_violate(kit, "%s/%d: offset %" PRId64 " is committed, but %" PRId64 " is not over", log->topic,
+                         (int)log->partition, committed, log->floor);
 }
 
 static void each_log(struct weir_testkit *kit, void (*function)(struct weir_testkit *kit, struct kit_log *log))
@@ -445,8 +465,9 @@ static void check_loss(struct weir_testkit *kit, struct kit_log *log)
         bool comes_again = message->offset >= committed.offset &&
                            (committed.offset < 0 || !map_has_finished(&committed, message->offset));
         if (!weir_kit_is_over(message) && !comes_again)
-            violate(kit, "%s/%d at %" PRId64 " is lost: not over, and offset %" PRId64 " is committed with \"%.40s\"",
-                    log->topic, (int)log->partition, message->offset, committed.offset, committed.metadata);
+            weir_kit_violate(
+                kit, "%s/%d at %" PRId64 " is lost: not over, and offset %" PRId64 " is committed with \"%.40s\"",
+                log->topic, (int)log->partition, message->offset, committed.offset, committed.metadata);
     }
 }
 

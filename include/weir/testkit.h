@@ -66,6 +66,10 @@ struct weir_testkit_message; /* one that was sent, and what became of it */
  */
 WEIR_EXPORT struct weir_testkit *weir_testkit_create(const struct weir_config *config, weir_handler *handler,
                                                      void *user, uint64_t seed, struct weir_error *error);
+/** The same for a handler of batches. Each message of a batch has a run of its own in all that is asked below. */
+WEIR_EXPORT struct weir_testkit *weir_testkit_create_batch(const struct weir_config *config,
+                                                           weir_batch_handler *handler, void *user, uint64_t seed,
+                                                           struct weir_error *error);
 
 /**
  * The same, and `prepare` is called with each consumer before it starts, also after a crash or stop: for what
