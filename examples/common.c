@@ -123,10 +123,9 @@ long example_number(const char *option, const char *text, long least, long great
     exit(2);
 }
 
-int example_run_prepared(const struct weir_config *config, weir_handler *handler, void *user, example_prepare *prepare)
+/* `consumer` NULL: it could not be created, and `error` says why. */
+static int run(struct weir_consumer *consumer, void *user, example_prepare *prepare, struct weir_error error)
 {
-    struct weir_error error;
-    struct weir_consumer *consumer = weir_consumer_create(config, handler, user, &error);
     if (!consumer) {
         fprintf(stderr, "%s\n", error.text);
         return 1;
@@ -141,7 +140,21 @@ int example_run_prepared(const struct weir_config *config, weir_handler *handler
     return result == 0 ? 0 : 1;
 }
 
+int example_run_prepared(const struct weir_config *config, weir_handler *handler, void *user, example_prepare *prepare)
+{
+    struct weir_error error = {0};
+    struct weir_consumer *consumer = weir_consumer_create(config, handler, user, &error);
+    return run(consumer, user, prepare, error);
+}
+
 int example_run(const struct weir_config *config, weir_handler *handler, void *user)
 {
     return example_run_prepared(config, handler, user, NULL);
+}
+
+int example_run_batches(const struct weir_config *config, weir_batch_handler *handler, void *user)
+{
+    struct weir_error error = {0};
+    struct weir_consumer *consumer = weir_consumer_create_batch(config, handler, user, &error);
+    return run(consumer, user, NULL, error);
 }

@@ -28,6 +28,8 @@ long example_number(const char *option, const char *text, long least, long great
 
 /* Create a consumer, run it until SIGINT or SIGTERM, destroy it. Returns the process's exit status. */
 int example_run(const struct weir_config *config, weir_handler *handler, void *user);
+/* The same, with a handler of batches. */
+int example_run_batches(const struct weir_config *config, weir_batch_handler *handler, void *user);
 
 /* The same, and `prepare` is called with the consumer before it starts; what it returns but 0 ends the program. */
 typedef int example_prepare(struct weir_consumer *consumer, void *user, struct weir_error *error);

@@ -243,6 +243,24 @@ static bool check_invoices(const char *output, struct weir_mock *mock, const str
            equals("dead letters", weir_mock_end_offset(mock, EXAMPLE_LETTERS, 0), 1);
 }
 
+/* ---- batch: all rows but one, by few inserts ---- */
+
+static void fill_rows(struct weir_mock *mock)
+{
+    weir_mock_produce_many(mock, EXAMPLE_TOPIC, RD_KAFKA_PARTITION_UA, 0, 300, 40);
+    produce(mock, "key-0", "no\nrow");
+}
+
+static bool check_rows(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
+{
+    const char *by = strstr(output, "300 rows by ");
+    int inserts = by ? atoi(by + strlen("300 rows by ")) : 0;
+    if (inserts < 1 || inserts > 100)
+        fprintf(stderr, "inserts: %d\n", inserts);
+    return says(output, "300 rows by ") && says(output, " inserts, 0 inserts failed\n") && inserts >= 1 &&
+           inserts <= 100 && equals("dead letters", weir_mock_end_offset(mock, EXAMPLE_LETTERS, 0), 1);
+}
+
 #define QUICK "-X", "weir.commit.interval.ms=100", "-X", "fetch.wait.max.ms=10"
 
 const struct weir_example_case weir_example_cases[] = {
@@ -291,6 +309,7 @@ const struct weir_example_case weir_example_cases[] = {
      .ends = true,
      .status = 1,
      .check = check_entries},
+    {.name = "batch", .group = "weir-example-batch", .arguments = {QUICK}, .fill = fill_rows, .check = check_rows},
     {.name = "graceful_stop",
      .group = "weir-example-graceful_stop",
      .arguments = {QUICK, "--work-ms", "10"},
