@@ -8,7 +8,7 @@
  *
  *   H1. Only a message whose key has no actor: nothing of its key stands before it, or is anywhere else.
  *   H2. Only what any worker might run now: the same check comes before each run as in a key's turn, and what needs
- * more than that (a suspect, a commit at most once, state of a key, a batch) goes to its key actor. Handlers that may block
+ * more than that (a suspect, a commit at most once, state of a key) goes to its key actor. Handlers that may block
  * never run here. H3. The gate is open meanwhile, so control waits for no handler; all messages are in the tracker
  * before the first of them runs. H4. What a run says counts on the spot only if it finishes the message, its handle was
  * not taken, it has emitted nothing, and no order has come meanwhile. Else the message gets a key actor, which comes
