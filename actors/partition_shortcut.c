@@ -7,14 +7,16 @@
  * on the spot. Nobody could have stolen such a turn with profit, so nobody waits for it.
  *
  *   H1. Only a message whose key has no actor: nothing of its key stands before it, or is anywhere else.
- *   H2. Only what any worker might run now: the same check comes before each run as in a key's turn, and what needs
- * more than that (a suspect, a commit at most once, state of a key) goes to its key actor. Handlers that may block
- * never run here. H3. The gate is open meanwhile, so control waits for no handler; all messages are in the tracker
- * before the first of them runs. H4. What a run says counts on the spot only if it finishes the message, its handle was
- * not taken, it has emitted nothing, and no order has come meanwhile. Else the message gets a key actor, which comes
- * back by mail as if from a turn: what is to become of it is decided in one place, and after the order. H5. The clock
- * is read every CLOCK_EVERY messages. Where they took long, or this turn has, the rest is queued, and may be stolen. A
- * handler that takes long of a sudden delays what was pulled with it: less than is pulled otherwise.
+ *   H2. Only what any worker might run now: the same check comes before each run as in a key's turn. What needs more
+ *       than that goes to its key actor: a suspect, a commit at most once, state of the key. Handlers that may block
+ *       never run here.
+ *   H3. The gate is open meanwhile, so control waits for no handler; all messages are in the tracker before the first
+ *       of them runs.
+ *   H4. What a run says counts on the spot only if it finishes the message, gave no handle, emitted nothing, and no
+ *       order has come meanwhile. Else the message gets a key actor, which comes back by mail as if from a turn: what
+ *       is to become of it is decided in one place, and after the order.
+ *   H5. The clock is read every CLOCK_EVERY messages. Where they took long, or this turn has, the rest is queued, and
+ *       may be stolen. A handler that takes long of a sudden delays what was pulled with it, no more.
  */
 #include "actors/consumer.h"
 #include "actors/partition.h"
