@@ -47,7 +47,8 @@ WEIR_EXPORT void weir_inbox_destroy(struct weir_inbox *inbox);
  *           WEIR_INBOX_ID_BYTES_MAX; WEIR_NO_MEMORY.
  * Cost:     a lock, a hash of the id, an allocation.
  */
-WEIR_EXPORT int weir_inbox_begin(struct weir_inbox *inbox, struct weir_message *message, struct weir_error *error);
+WEIR_MUST_CHECK WEIR_EXPORT int weir_inbox_begin(struct weir_inbox *inbox, struct weir_message *message,
+                                                 struct weir_error *error);
 
 /**
  * After it was handled, with its outcome, which is returned: only WEIR_ACK and WEIR_SKIP mark its id as done. For

@@ -41,8 +41,8 @@ WEIR_EXPORT void weir_postgres_destroy(struct weir_postgres *store);
  *
  * Thread: before start.    Errors: WEIR_STATE for a second consumer: each needs a store of its own.
  */
-WEIR_EXPORT int weir_postgres_attach(struct weir_postgres *store, struct weir_consumer *consumer,
-                                     struct weir_error *error);
+WEIR_MUST_CHECK WEIR_EXPORT int weir_postgres_attach(struct weir_postgres *store, struct weir_consumer *consumer,
+                                                     struct weir_error *error);
 
 /**
  * Mark the message as done, in the transaction that is open on `connection`.
@@ -56,8 +56,8 @@ WEIR_EXPORT int weir_postgres_attach(struct weir_postgres *store, struct weir_co
  *            WEIR_SYSTEM with PostgreSQL's words, for serialization failures too: roll back and try again. A connection
  *            that is gone (PQstatus) is yours to reset.
  */
-WEIR_EXPORT int weir_postgres_mark(struct weir_postgres *store, struct pg_conn *connection,
-                                   struct weir_message *message, struct weir_error *error);
+WEIR_MUST_CHECK WEIR_EXPORT int weir_postgres_mark(struct weir_postgres *store, struct pg_conn *connection,
+                                                   struct weir_message *message, struct weir_error *error);
 
 /**
  * Let marks recognise copies too: messages of a partition with an id that one of its messages has had before. The id is

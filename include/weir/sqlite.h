@@ -37,7 +37,8 @@ WEIR_EXPORT void weir_sqlite_destroy(struct weir_sqlite *store);
  *
  * Thread: before start.    Errors: WEIR_STATE for a second consumer: each needs a store of its own.
  */
-WEIR_EXPORT int weir_sqlite_attach(struct weir_sqlite *store, struct weir_consumer *consumer, struct weir_error *error);
+WEIR_MUST_CHECK WEIR_EXPORT int weir_sqlite_attach(struct weir_sqlite *store, struct weir_consumer *consumer,
+                                                   struct weir_error *error);
 
 /**
  * Mark the message as done, in the transaction that is open on `database`.
@@ -50,8 +51,8 @@ WEIR_EXPORT int weir_sqlite_attach(struct weir_sqlite *store, struct weir_consum
  *            WEIR_SYSTEM with SQLite's words, of a locked database for example.
  * Cost:      one statement; one more with an inbox, or where the message is not new.
  */
-WEIR_EXPORT int weir_sqlite_mark(struct weir_sqlite *store, struct sqlite3 *database, struct weir_message *message,
-                                 struct weir_error *error);
+WEIR_MUST_CHECK WEIR_EXPORT int weir_sqlite_mark(struct weir_sqlite *store, struct sqlite3 *database,
+                                                 struct weir_message *message, struct weir_error *error);
 
 /**
  * Let marks recognise copies too: messages of a partition with an id that one of its messages has had before. The id is
