@@ -16,6 +16,7 @@
 #define WEIR_ACTORS_KEEPER_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <weir/consumer.h>
@@ -37,7 +38,7 @@ struct weir_keeper {
     weir_partition_callback *callback; /* NULL: there is no keeper */
     void *user;
     struct weir_consumer *consumer;
-    bool threaded;
+    _Atomic bool threaded; /* until stop: two may close at once */
 
     /* under the lock */
     struct weir_partition *first, *last;

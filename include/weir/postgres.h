@@ -68,8 +68,8 @@ WEIR_MUST_CHECK WEIR_EXPORT int weir_postgres_mark(struct weir_postgres *store, 
  *            that a consumer that was down does not forget. Timestamps ahead of this machine's clock count as of now.
  *
  * Thread: before start, once.
- * Errors: WEIR_INVALID for a window of 0, or neither or both of header and callback; WEIR_NO_MEMORY. A mark of a
- * message whose id is longer than WEIR_INBOX_ID_BYTES_MAX is WEIR_INVALID.
+ * Errors: WEIR_INVALID for a window of 0, or neither or both of header and callback; WEIR_NO_MEMORY. The mark of a
+ *         message whose id is longer than WEIR_INBOX_ID_BYTES_MAX is WEIR_INVALID.
  */
 WEIR_EXPORT int weir_postgres_inbox(struct weir_postgres *store, const struct weir_inbox_settings *settings,
                                     struct weir_error *error);

@@ -63,8 +63,8 @@ WEIR_MUST_CHECK WEIR_EXPORT int weir_sqlite_mark(struct weir_sqlite *store, stru
  *            that a consumer that was down does not forget. Timestamps ahead of this machine's clock count as of now.
  *
  * Thread: before start, once.
- * Errors: WEIR_INVALID for a window of 0, or neither or both of header and callback; WEIR_NO_MEMORY. A mark of a
- * message whose id is longer than WEIR_INBOX_ID_BYTES_MAX is WEIR_INVALID.
+ * Errors: WEIR_INVALID for a window of 0, or neither or both of header and callback; WEIR_NO_MEMORY. The mark of a
+ *         message whose id is longer than WEIR_INBOX_ID_BYTES_MAX is WEIR_INVALID.
  */
 WEIR_EXPORT int weir_sqlite_inbox(struct weir_sqlite *store, const struct weir_inbox_settings *settings,
                                   struct weir_error *error);

@@ -35,8 +35,7 @@ static inline enum weir_outcome weir_mark_outcome(int mark)
         return WEIR_ACK;
     if (mark == WEIR_MARK_BUSY)
         return WEIR_OVERLOADED;
-    /* What is not the message's fault burns no attempt. What is wrong in the program does, or it would go on for ever.
-     */
+    /* What is no fault of the message's burns no attempt; what is wrong in the program must not go on for ever. */
     return mark == WEIR_STALE || mark == WEIR_SYSTEM || mark == WEIR_NO_MEMORY || mark == WEIR_FULL ? WEIR_OVERLOADED
                                                                                                     : WEIR_RETRY;
 }
@@ -62,7 +61,7 @@ struct weir_inbox_settings {
 
 struct weir_inbox_stats {
     uint64_t fresh;      /* messages with an id that was not there */
-    uint64_t copies;     /* and with one that was */
+    uint64_t copies;     /* and with one that was, as a copy has or the message itself, come again */
     uint64_t without_id; /* messages without an id, each taken as new */
     uint64_t forgotten;  /* <weir/inbox.h>: ids that went before their time, for want of room */
 };
