@@ -5,8 +5,8 @@
  *   R1. At any rebalance event every gate closes, at once: librdkafka has paused all partitions by then and may drop
  *       what it counts as delivered.
  *   R2. ASSIGN is answered when every position is known (the floor read back, or the policy resolved), for at most
- *       ANSWER_MS_MAX, and not at all once the group is being left, since nothing is read then; what is not known by
- *       then is assigned closed, and sought when it is.
+ *       ANSWER_MS_MAX (for the keeper ASK_MS_MAX), and not at all once the group is being left, since nothing is read
+ *       then; what is not known by then is assigned closed, and sought when it is.
  *   R3. REVOKE: handlers stop starting; running ones have revoke.drain.ms.max; then one commit; then the answer. A
  *       partition whose actor cannot answer (its worker is stuck in a handler) is given away without a last commit.
  *   R4. LOST: the same without drain and commit.
@@ -29,6 +29,7 @@
 #define REQUEST_RETRY_MS 300
 #define FAILED_RETRY_MS  10000
 #define ASK_RETRY_MS     1000
+#define ASK_MS_MAX       1000 /* that the answer to an ASSIGN waits for the keeper */
 #define REVOKE_COMMIT_MS 5000 /* that the last commit of a REVOKE may take */
 #define NO_POSITION      "no usable committed offset, and auto.offset.reset=error"
 
@@ -489,10 +490,13 @@ static bool open_queue(struct weir_control *control, struct weir_partition *part
 
 static bool all_positions_known(struct weir_control *control)
 {
+    /* Whoever keeps offsets may wait for others: not everybody waits with him. */
+    bool ask_is_fresh = control->now_ns < control->phase_since_ns + ASK_MS_MAX * MS_NS;
     WEIR_EACH_PARTITION (partition, control) {
         if (partition->control.in_event &&
-            (partition->control.state == WEIR_CONTROL_READ || partition->control.state == WEIR_CONTROL_RESOLVE ||
-             partition->control.state == WEIR_CONTROL_ASK))
+            (partition->control.state == WEIR_CONTROL_READ || partition->control.state == WEIR_CONTROL_RESOLVE))
+            return false;
+        if (partition->control.in_event && partition->control.state == WEIR_CONTROL_ASK && ask_is_fresh)
             return false;
     }
     return true;
