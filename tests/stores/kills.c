@@ -266,3 +266,29 @@ Test(stores_kills, postgres_does_not_hear_of_a_process_that_slept)
 {
     stop_past_the_session(WEIR_EFFECTS_POSTGRES);
 }
+
+/* ---- sessions ---- */
+
+/* The server ends every session of store and handlers, again and again, in commits too: then nobody knows whether it
+ * was done, but the mark. */
+Test(stores_kills, postgres_has_each_effect_once_whatever_sessions_it_ends)
+{
+    static struct scene scene;
+    int64_t ended = 0;
+    set(&scene, WEIR_EFFECTS_POSTGRES, false);
+    weir_stage_produce(&scene.stage, 4000, KEYS);
+    atomic_store(&scene.members[0].board->sleep_us, 1000);
+    start(&scene, 0, NULL);
+    for (unsigned round = 0; round < rounds(20); round++) {
+        await(&scene, messages(&scene) + 30 < 4000 ? messages(&scene) + 30 : 4000);
+        ended += weir_effects_ask(scene.effects,
+                                  "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> "
+                                  "pg_backend_pid() AND application_name = current_setting('application_name')");
+    }
+    await(&scene, 4000);
+    stop(&scene, 0);
+    fprintf(stderr, "  %" PRId64 " sessions ended\n", ended);
+    cr_assert_gt(ended, 20);
+    check(&scene, "sessions ended");
+    clear(&scene);
+}
