@@ -45,25 +45,6 @@ Test(preempted, runs_are_all_committed_when_a_partition_has_been_drained)
     }
 }
 
-/* A worker goes into a handler of a partition that stays, just when the last commit of one that goes is collected. It
- * is not given away before that commit has told of it. */
-static struct weir_world_process *leaver;
-static bool stalled;
-static uint64_t stalls;
-
-static void stall_home(void *argument)
-{
-    struct weir_consumer *consumer = argument;
-    const struct weir_control *control = &consumer->control;
-    if (stalled || weir_world_is_gone(leaver) || control->phase != WEIR_PHASE_REVOKE_COMMIT ||
-        control->commit.state != WEIR_COMMIT_COLLECTING)
-        return;
-    stalled = true;
-    stalls++;
-    weir_simulation_stall(weir_world_simulation(weir_world_of(leaver)),
-                          weir_system_worker(weir_world_system(leaver), 1), SECOND / 2);
-}
-
 static enum weir_outcome acks(struct weir_message *message, void *user)
 {
     uint64_t run;
@@ -71,28 +52,6 @@ static enum weir_outcome acks(struct weir_message *message, void *user)
                      weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
     weir_world_end(user, run, WEIR_ACK);
     return WEIR_ACK;
-}
-
-Test(preempted, a_partition_whose_worker_is_busy_is_not_given_away_before_its_last_commit)
-{
-    static const char *const options[] = {"weir.commit.interval.ms", "60000", NULL};
-    static const struct weir_own own = {acks, options};
-    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
-    stalls = 0;
-    for (uint64_t seed = 1; seed <= weir_test_scaled(40); seed++) {
-        struct weir_world *world = weir_world_create(&(struct weir_world_settings){
-            .seed = seed, .workers = 1, .messages = 200, .driver = &weir_own_driver, .driver_data = &own});
-        stalled = false;
-        leaver = weir_world_start(world);
-        weir_preempt_begin(weir_world_simulation(world), 300, stall_home, weir_own_consumer());
-        weir_world_run(world, 10 * SECOND);
-        weir_world_start(world);
-        weir_world_produce_during(world, 5 * SECOND, 100);
-        finish(world);
-        cr_assert_eq(weir_world_tally(world)->duplicates, 0, "seed %llu", (unsigned long long)seed);
-        weir_world_destroy(world);
-    }
-    cr_assert_gt(stalls, 0);
 }
 
 /* The process sleeps past its session. What it finds out then, and what it knew before, must not be put together: that
