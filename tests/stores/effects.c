@@ -156,6 +156,37 @@ enum weir_outcome weir_effects_apply(struct weir_effects *effects, struct weir_m
     return *mark == WEIR_MARK_NEW ? WEIR_OVERLOADED : weir_mark_outcome(*mark);
 }
 
+/* All marks and effects; not NEW: which mark, or what the database refused, asks for a rollback. */
+static int write_batch(struct weir_effects *effects, const struct connection *connection, struct weir_batch *batch,
+                       size_t *done)
+{
+    struct weir_error error;
+    for (size_t index = 0; index < weir_batch_count(batch); index++) {
+        struct weir_message *message = weir_batch_message(batch, index);
+        int mark = weir_effects_mark(effects, message, &error);
+        if (mark < 0)
+            return mark;
+        if (mark == WEIR_MARK_NEW && !write_effect(effects, connection, message))
+            return WEIR_SYSTEM;
+        *done += mark == WEIR_MARK_DONE;
+    }
+    return WEIR_MARK_NEW;
+}
+
+enum weir_outcome weir_effects_apply_batch(struct weir_effects *effects, struct weir_batch *batch, size_t *done)
+{
+    struct connection *connection = connection_of(effects);
+    bool is_sqlite = effects->settings.kind == WEIR_EFFECTS_SQLITE;
+    *done = 0;
+    if (!query(connection, is_sqlite ? "BEGIN IMMEDIATE" : "BEGIN", NULL, NULL))
+        return WEIR_OVERLOADED;
+    int mark = write_batch(effects, connection, batch, done);
+    if (mark == WEIR_MARK_NEW && query(connection, "COMMIT", NULL, NULL))
+        return WEIR_ACK; /* also of what had been done before, and not earlier: its copy may be in this transaction */
+    query(connection, "ROLLBACK", NULL, NULL);
+    return mark == WEIR_MARK_NEW ? WEIR_OVERLOADED : weir_mark_outcome(mark);
+}
+
 /* ---- counts ---- */
 
 static int64_t count(struct weir_effects *effects, const char *sql)

@@ -39,6 +39,8 @@ struct weir_database *weir_effects_database(struct weir_effects *effects);
 /** What a handler does: begin, mark, effect, `wait_us`, commit. An outcome; *mark says what the mark did. */
 enum weir_outcome weir_effects_apply(struct weir_effects *effects, struct weir_message *message, unsigned wait_us,
                                      int *mark);
+/** The same for a batch, in one transaction. *done: how many had been done before. */
+enum weir_outcome weir_effects_apply_batch(struct weir_effects *effects, struct weir_batch *batch, size_t *done);
 /** Statements of a test's own, on the connection of this thread. -1: none, or the first column of the first row. */
 int64_t weir_effects_ask(struct weir_effects *effects, const char *sql);
 /** False: the database refused. */

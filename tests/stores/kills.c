@@ -21,7 +21,8 @@ struct scene {
     struct weir_effects *effects;
     struct weir_member members[MEMBERS];
     unsigned kills, idle_ms;
-    bool has_inbox;
+    bool has_inbox, in_batches;
+    uint64_t batches;
     uint64_t new, done, stale; /* what the marks of members that ended have said */
 };
 
@@ -51,7 +52,8 @@ static void start(struct scene *scene, size_t index, const char *instance)
     const char *const *settings = WEIR_STAGE_SETTINGS(
         &scene->stage, "weir.blocking.threads", is_sqlite ? "2" : "8", "stores.kind", kind, "stores.location",
         scene->place.location, "stores.run", scene->place.run, "stores.idle", idle_ms, "stores.inbox",
-        scene->has_inbox ? "1" : "0", instance ? "group.instance.id" : NULL, instance);
+        scene->has_inbox ? "1" : "0", "stores.batch", scene->in_batches ? "1" : "0", "weir.batch.messages.max", "50",
+        instance ? "group.instance.id" : NULL, instance);
     weir_member_start(&scene->members[index], &scene->stage, -1, settings);
 }
 
@@ -60,6 +62,7 @@ static void collect(struct scene *scene, struct weir_member_board *board)
     scene->new += atomic_exchange(&board->finished, 0);
     scene->done += atomic_exchange(&board->told, 0);
     scene->stale += atomic_exchange(&board->in_flight, 0);
+    scene->batches += atomic_exchange(&board->late_ms, 0);
 }
 
 static void stop(struct scene *scene, size_t index)
@@ -132,11 +135,12 @@ static int64_t count_pairs(struct scene *scene)
 
 /* One of the two is killed again and again, at any moment, and started at once; as a static member, it is given its
  * partitions back without a rebalance. */
-static void kill_again_and_again(enum weir_effects_kind kind, bool has_inbox, unsigned count)
+static void kill_again_and_again(enum weir_effects_kind kind, bool has_inbox, bool in_batches, unsigned count)
 {
     static const char *const names[MEMBERS] = {"one", "two"};
     static struct scene scene;
     set(&scene, kind, has_inbox);
+    scene.in_batches = in_batches;
     for (size_t index = 0; index < MEMBERS; index++) {
         atomic_store(&scene.members[index].board->sleep_us, 1000);
         atomic_store(&scene.members[index].board->long_every, 20);
@@ -158,6 +162,9 @@ static void kill_again_and_again(enum weir_effects_kind kind, bool has_inbox, un
     for (size_t index = 0; index < MEMBERS; index++)
         stop(&scene, index);
     check(&scene, has_inbox ? "killed, two copies of each" : "killed");
+    if (in_batches)
+        fprintf(stderr, "  in %" PRIu64 " batches\n", scene.batches);
+    cr_assert(!in_batches || (scene.batches > 0 && scene.batches < (scene.new + scene.done) / 4), "hardly batches");
     cr_assert_gt(scene.done, has_inbox ? scene.stage.produced / 2 : 0, "nothing came again");
     cr_assert(!has_inbox || count_pairs(&scene) == expected(&scene), "an id had its effect twice");
     clear(&scene);
@@ -165,23 +172,34 @@ static void kill_again_and_again(enum weir_effects_kind kind, bool has_inbox, un
 
 Test(stores_kills, sqlite_has_each_effect_once)
 {
-    kill_again_and_again(WEIR_EFFECTS_SQLITE, false, rounds(6));
+    kill_again_and_again(WEIR_EFFECTS_SQLITE, false, false, rounds(6));
 }
 
 Test(stores_kills, postgres_has_each_effect_once)
 {
-    kill_again_and_again(WEIR_EFFECTS_POSTGRES, false, rounds(6));
+    kill_again_and_again(WEIR_EFFECTS_POSTGRES, false, false, rounds(6));
 }
 
 Test(stores_kills, sqlite_has_one_effect_of_two_copies)
 {
-    kill_again_and_again(WEIR_EFFECTS_SQLITE, true, rounds(4));
+    kill_again_and_again(WEIR_EFFECTS_SQLITE, true, false, rounds(4));
 }
 
 /* Copies have different keys: they are handled at the same time, and the database makes one wait. */
 Test(stores_kills, postgres_has_one_effect_of_two_copies)
 {
-    kill_again_and_again(WEIR_EFFECTS_POSTGRES, true, rounds(4));
+    kill_again_and_again(WEIR_EFFECTS_POSTGRES, true, false, rounds(4));
+}
+
+/* Copies in one batch, and in batches beside each other. */
+Test(stores_kills, sqlite_has_one_effect_of_two_copies_in_batches)
+{
+    kill_again_and_again(WEIR_EFFECTS_SQLITE, true, true, rounds(4));
+}
+
+Test(stores_kills, postgres_has_one_effect_of_two_copies_in_batches)
+{
+    kill_again_and_again(WEIR_EFFECTS_POSTGRES, true, true, rounds(4));
 }
 
 /* ---- the group's commit is lost ---- */

@@ -15,6 +15,12 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
     return weir_effects_apply(effects, message, 0, &mark);
 }
 
+static enum weir_outcome on_batch(struct weir_batch *batch, void *user)
+{
+    size_t done;
+    return weir_effects_apply_batch(effects, batch, &done);
+}
+
 static void attach(struct weir_testkit *kit, const struct weir_place *place)
 {
     struct weir_error error = {0};
@@ -22,7 +28,7 @@ static void attach(struct weir_testkit *kit, const struct weir_place *place)
     cr_assert_eq(weir_effects_attach(effects, weir_testkit_consumer(kit), &error), 0, "%s", error.text);
 }
 
-Test(stores_kit, effects_happen_once_over_crashes_of_a_simulated_consumer)
+static void crash_now_and_then(bool in_batches)
 {
     WEIR_EACH_KIND(kind)
     {
@@ -31,7 +37,8 @@ Test(stores_kit, effects_happen_once_over_crashes_of_a_simulated_consumer)
         weir_place_set(&place, kind);
         struct weir_config *config = weir_config_create();
         cr_assert_eq(weir_config_set(config, "group.id", place.run, &error), 0);
-        struct weir_testkit *kit = weir_testkit_create(config, on_message, NULL, 3, &error);
+        struct weir_testkit *kit = in_batches ? weir_testkit_create_batch(config, on_batch, NULL, 3, &error)
+                                              : weir_testkit_create(config, on_message, NULL, 3, &error);
         cr_assert_not_null(kit, "%s", error.text);
         weir_config_destroy(config);
         attach(kit, &place);
@@ -56,4 +63,14 @@ Test(stores_kit, effects_happen_once_over_crashes_of_a_simulated_consumer)
         weir_effects_close(effects);
         weir_place_clear(&place);
     }
+}
+
+Test(stores_kit, effects_happen_once_over_crashes_of_a_simulated_consumer)
+{
+    crash_now_and_then(false);
+}
+
+Test(stores_kit, effects_of_batches_happen_once_over_crashes_of_a_simulated_consumer)
+{
+    crash_now_and_then(true);
 }

@@ -4,10 +4,12 @@
  *
  * Usage: stores-member BOARD LEDGER MARKS NAME=VALUE...     as tests/broker/member/member.c
  *   stores.kind, stores.location, stores.run, stores.idle   of the database
+ *   stores.batch=1                                          the handler is given batches
  *   stores.inbox=1                                          each two offsets in a row have the same id
  *   other names                                             options of the consumer
  * From the board: sleep_us before a transaction, long_ms inside of one in long_every. To it: finished counts new
- * effects, told those that were done before, in_flight those refused by an epoch. Ledger and marks are not used.
+ * effects, told those that were done before, in_flight those refused by an epoch, late_ms batches. Ledger and marks are
+ * not used.
  *
  * Thread: main; handlers on workers.
  */
@@ -21,6 +23,7 @@
 #include <sys/mman.h>
 
 static struct weir_member_board *board;
+static bool in_batches;
 static struct weir_effects_settings settings = {.window_ms = 3600000};
 
 static _Noreturn void fail(const char *what, const char *why)
@@ -45,6 +48,21 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
         atomic_fetch_add(&board->told, 1);
     else if (mark == WEIR_STALE)
         atomic_fetch_add(&board->in_flight, 1);
+    return outcome;
+}
+
+static enum weir_outcome on_batch(struct weir_batch *batch, void *user)
+{
+    size_t done;
+    uint64_t sleep_us = atomic_load(&board->sleep_us);
+    if (sleep_us > 0)
+        weir_test_sleep_us((unsigned)sleep_us);
+    enum weir_outcome outcome = weir_effects_apply_batch(user, batch, &done);
+    if (outcome == WEIR_ACK) {
+        atomic_fetch_add(&board->finished, weir_batch_count(batch) - done);
+        atomic_fetch_add(&board->told, done);
+        atomic_fetch_add(&board->late_ms, 1);
+    }
     return outcome;
 }
 
@@ -73,6 +91,8 @@ static bool is_ours(const char *name, const char *value)
         settings.run = value;
     else if (strcmp(name, "stores.idle") == 0)
         settings.idle_ms = (uint32_t)atoi(value);
+    else if (strcmp(name, "stores.batch") == 0)
+        in_batches = atoi(value) > 0;
     else if (strcmp(name, "stores.inbox") == 0)
         settings.id = atoi(value) > 0 ? id_of_a_pair : NULL;
     else
@@ -108,7 +128,8 @@ int main(int argc, char **argv)
     struct weir_effects *effects = weir_effects_open(&settings, &error);
     if (!effects)
         fail("the store", error.text);
-    struct weir_consumer *consumer = weir_consumer_create(config, on_message, effects, &error);
+    struct weir_consumer *consumer = in_batches ? weir_consumer_create_batch(config, on_batch, effects, &error)
+                                                : weir_consumer_create(config, on_message, effects, &error);
     if (!consumer || weir_effects_attach(effects, consumer, &error) != 0)
         fail("the consumer", error.text);
     weir_consumer_on_stats(consumer, show, NULL);
