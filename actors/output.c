@@ -11,7 +11,6 @@
 #include "runtime/log.h"
 #include "runtime/memory.h"
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,26 +20,25 @@
 
 /* ---- what is refused ---- */
 
-/* Not added: say why, at most once a second a consumer. Returns `code`. */
-static int refuse(const struct weir_message *message, int code, const char *format, ...) WEIR_FORMAT(3, 4);
-static int refuse(const struct weir_message *message, int code, const char *format, ...)
+/* Once a second a consumer. */
+static bool log_is_due(struct weir_consumer *consumer)
 {
-    struct weir_consumer *consumer = message->partition->consumer;
     uint64_t now_ns = consumer->seam->now_ns(consumer->seam);
     uint64_t logged_ns = atomic_load_explicit(&consumer->emit_logged_ns, memory_order_relaxed);
-    if ((logged_ns != 0 && now_ns - logged_ns < SECOND_NS) ||
-        !atomic_compare_exchange_strong_explicit(&consumer->emit_logged_ns, &logged_ns, now_ns, memory_order_relaxed,
-                                                 memory_order_relaxed))
-        return code;
-    char number[16], words[256];
+    return (logged_ns == 0 || now_ns - logged_ns >= SECOND_NS) &&
+           atomic_compare_exchange_strong_explicit(&consumer->emit_logged_ns, &logged_ns, now_ns, memory_order_relaxed,
+                                                   memory_order_relaxed);
+}
+
+/* Not added: say why. */
+static void tell(const struct weir_message *message, const struct weir_error *error)
+{
+    char number[16];
     struct weir_log_field fields[2];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(words, sizeof words, format, arguments);
-    va_end(arguments);
-    weir_log(WEIR_LOG_WARN, weir_partition_fields(message->partition, number, fields), 2,
-             "weir_emit() at offset %lld: %s (%s)", (long long)message->offset, words, weir_code_name(code));
-    return code;
+    if (log_is_due(message->partition->consumer))
+        weir_log(WEIR_LOG_WARN, weir_partition_fields(message->partition, number, fields), 2,
+                 "weir_emit() at offset %lld: %s (%s)", (long long)message->offset, error->text,
+                 weir_code_name(error->code));
 }
 
 static bool is_legal_topic(const char *topic)
@@ -50,41 +48,41 @@ static bool is_legal_topic(const char *topic)
            strcmp(topic, "..") != 0;
 }
 
-static int check_headers(const struct weir_message *message, const struct weir_output *output)
+static int check_headers(const struct weir_output *output, struct weir_error *error)
 {
     if (output->header_count > 0 && !output->headers)
-        return refuse(message, WEIR_INVALID, "header_count=%zu, and the headers are NULL", output->header_count);
+        return weir_error_set(error, WEIR_INVALID, "header_count=%zu, and the headers are NULL", output->header_count);
     for (size_t index = 0; index < output->header_count; index++) {
         const struct weir_output_header *header = &output->headers[index];
         if (!header->name)
-            return refuse(message, WEIR_INVALID, "header %zu: its name is NULL", index);
+            return weir_error_set(error, WEIR_INVALID, "header %zu: its name is NULL", index);
         if (!header->value && header->value_size > 0)
-            return refuse(message, WEIR_INVALID, "header %.64s: value_size=%zu, and the value is NULL", header->name,
-                          header->value_size);
+            return weir_error_set(error, WEIR_INVALID, "header %.64s: value_size=%zu, and the value is NULL",
+                                  header->name, header->value_size);
     }
     return 0;
 }
 
-static int check(const struct weir_message *message, const struct weir_output *output)
+static int check(const struct weir_output *output, struct weir_error *error)
 {
     if (!output || !output->topic)
-        return refuse(message, WEIR_INVALID, "the %s is NULL", output ? "topic" : "output");
+        return weir_error_set(error, WEIR_INVALID, "the %s is NULL", output ? "topic" : "output");
     if (!is_legal_topic(output->topic))
-        return refuse(message, WEIR_INVALID,
-                      "topic \"%.64s\": must be 1..%d letters, digits, dots, underscores and hyphens", output->topic,
-                      TOPIC_SIZE_MAX);
+        return weir_error_set(error, WEIR_INVALID,
+                              "topic \"%.64s\": must be 1..%d letters, digits, dots, underscores and hyphens",
+                              output->topic, TOPIC_SIZE_MAX);
     if (output->has_partition && output->partition < 0)
-        return refuse(message, WEIR_INVALID,
-                      "partition=%d: must not be negative; without has_partition the key chooses",
-                      (int)output->partition);
+        return weir_error_set(error, WEIR_INVALID,
+                              "partition=%d: must not be negative; without has_partition the key chooses",
+                              (int)output->partition);
     if (output->timestamp_ms < 0)
-        return refuse(message, WEIR_INVALID, "timestamp_ms=%" PRId64 ": must not be negative, 0 is now",
-                      output->timestamp_ms);
+        return weir_error_set(error, WEIR_INVALID, "timestamp_ms=%" PRId64 ": must not be negative, 0 is now",
+                              output->timestamp_ms);
     if (!output->key && output->key_size > 0)
-        return refuse(message, WEIR_INVALID, "key_size=%zu, and the key is NULL", output->key_size);
+        return weir_error_set(error, WEIR_INVALID, "key_size=%zu, and the key is NULL", output->key_size);
     if (!output->value && output->value_size > 0)
-        return refuse(message, WEIR_INVALID, "value_size=%zu, and the value is NULL", output->value_size);
-    return check_headers(message, output);
+        return weir_error_set(error, WEIR_INVALID, "value_size=%zu, and the value is NULL", output->value_size);
+    return check_headers(output, error);
 }
 
 /* ---- copying ---- */
@@ -149,13 +147,14 @@ static struct weir_outputs *outputs_of(struct weir_message *message)
     return message->outputs = outputs;
 }
 
-static int append(struct weir_message *message, const struct weir_output *output, size_t text_size, uint64_t bytes)
+static int append(struct weir_message *message, const struct weir_output *output, size_t text_size, uint64_t bytes,
+                  struct weir_error *error)
 {
     struct weir_outputs *outputs = outputs_of(message);
     size_t headers_size = output->header_count * sizeof(struct weir_kafka_header);
     struct weir_emission *emission = outputs ? weir_memory_allocate(sizeof *emission + headers_size + text_size) : NULL;
     if (!emission)
-        return refuse(message, WEIR_NO_MEMORY, "no memory for an output of %zu bytes", text_size);
+        return weir_error_set(error, WEIR_NO_MEMORY, "no memory for an output of %zu bytes", text_size);
     struct builder builder = {.text = (char *)&emission->headers[output->header_count]};
     *emission = (struct weir_emission){.message = message,
                                        .delivery.mail.kind = WEIR_MAIL_OUTPUT,
@@ -171,31 +170,40 @@ static int append(struct weir_message *message, const struct weir_output *output
     return 0;
 }
 
-int weir_emit(struct weir_message *message, const struct weir_output *output)
+static int emit(struct weir_message *message, const struct weir_output *output, struct weir_error *error)
 {
-    if (!message)
-        return WEIR_INVALID;
-    int result = check(message, output);
-    if (result != 0)
-        return result;
     const struct weir_options *options = message->partition->consumer->options;
     uint64_t count = message->outputs ? message->outputs->count : 0;
     uint64_t bytes = message->outputs ? message->outputs->bytes : 0;
     if (!weir_partition_is_current(message->partition, message->epoch))
         return WEIR_STALE;
     if (count >= options->output_messages_max)
-        return refuse(message, WEIR_FULL, "weir.output.messages.max=%" PRIu64 " outputs are kept already",
-                      options->output_messages_max);
+        return weir_error_set(error, WEIR_FULL, "weir.output.messages.max=%" PRIu64 " outputs are kept already",
+                              options->output_messages_max);
     struct builder measured = {0};
     build(&measured, output, NULL);
     /* The bound on bytes is far below where these sums could overflow, but for what was measured. */
     uint64_t more = (uint64_t)output->header_count * sizeof(struct weir_kafka_header) + WEIR_OUTPUT_OVERHEAD_BYTES;
     if (output->header_count > options->output_bytes_max || measured.size > options->output_bytes_max ||
         bytes + more + measured.size > options->output_bytes_max)
-        return refuse(message, WEIR_FULL,
-                      "an output of %zu bytes, where %" PRIu64 " are kept already: weir.output.bytes.max=%" PRIu64,
-                      measured.size, bytes, options->output_bytes_max);
-    return append(message, output, measured.size, more + measured.size);
+        return weir_error_set(error, WEIR_FULL,
+                              "an output of %zu bytes, where %" PRIu64
+                              " are kept already: weir.output.bytes.max=%" PRIu64,
+                              measured.size, bytes, options->output_bytes_max);
+    return append(message, output, measured.size, more + measured.size, error);
+}
+
+int weir_emit(struct weir_message *message, const struct weir_output *output)
+{
+    struct weir_error error = {0};
+    if (!message)
+        return WEIR_INVALID;
+    int result = check(output, &error);
+    if (result == 0)
+        result = emit(message, output, &error);
+    if (result != 0 && result != WEIR_STALE)
+        tell(message, &error);
+    return result;
 }
 
 /* ---- free ---- */
