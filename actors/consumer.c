@@ -367,11 +367,11 @@ static int start_threads(struct weir_consumer *consumer, struct weir_error *erro
 
 int weir_consumer_start(struct weir_consumer *consumer, struct weir_error *error)
 {
-    if (weir_keeper_is_on(&consumer->keeper) && consumer->options->delivery == WEIR_AT_MOST_ONCE)
-        return weir_error_set(
-            error, WEIR_INVALID,
-            "weir.delivery=at-most-once: the group's commit alone says what may not run again; leave out "
-            "weir_consumer_on_partition()");
+    if (weir_keeper_is_on(&consumer->keeper) && consumer->options->delivery != WEIR_AT_LEAST_ONCE)
+        return weir_error_set(error, WEIR_INVALID,
+                              "weir.delivery=%s: the group's commit alone says what may not run again; leave out "
+                              "weir_consumer_on_partition()",
+                              weir_config_get(consumer->config, "weir.delivery"));
     if (atomic_exchange(&consumer->started, true))
         return weir_error_set(error, WEIR_STATE, "the consumer was started before: create another one");
     uint64_t now_ns = consumer->seam->now_ns(consumer->seam);

@@ -133,6 +133,11 @@ static inline void weir_running_set(struct weir_running *running, struct weir_pa
     atomic_store_explicit(&running->partition, partition, memory_order_release);
 }
 
+static inline bool weir_partition_is_exactly_once(const struct weir_partition *partition)
+{
+    return partition->consumer->options->delivery == WEIR_EXACTLY_ONCE;
+}
+
 /** May handlers start at this time? See "Lease" in docs/architecture.md. */
 static inline bool weir_consumer_lease_holds(const struct weir_consumer *consumer, uint64_t now_ns)
 {

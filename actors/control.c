@@ -26,6 +26,8 @@
 #define CLOSE_COMMIT_MS 5000
 #define CLOSE_FLUSH_MS  5000
 
+#define CLOSE_TRANSACTION_MS 15000 /* after which brokers give an open one up */
+
 /* ---- the clock ---- */
 
 /* The lease: if control has not looked for a third of the session time-out, the process slept, and others may own what
@@ -84,7 +86,13 @@ static void on_event(struct weir_kafka_listener *listener, const struct weir_kaf
         weir_control_on_committed(control, event);
         break;
     case WEIR_KAFKA_DELIVERED:
-        weir_partition_report(event->opaque, event->error);
+        if (control->consumer->options->delivery == WEIR_EXACTLY_ONCE)
+            weir_transaction_on_delivered(control, event->opaque, event->error);
+        else
+            weir_partition_report(event->opaque, event->error);
+        break;
+    case WEIR_KAFKA_TRANSACTED:
+        weir_transaction_on_answer(control, event);
         break;
     case WEIR_KAFKA_TROUBLE:
         on_trouble(control, event);
@@ -188,6 +196,7 @@ static bool any_run(struct weir_control *control)
 /* CLOSED without a REVOKE before it (a fatal error): end what is left. */
 static void end_epochs(struct weir_control *control)
 {
+    weir_transaction_end(control);
     WEIR_EACH_PARTITION (partition, control) {
         weir_partition_shut(partition);
         atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
@@ -212,8 +221,12 @@ static void close_step(struct weir_control *control)
     }
     if (control->closing == WEIR_CLOSING_COMMIT && control->phase == WEIR_PHASE_NONE &&
         (failed || weir_control_is_served(control, control->closing_wanted) ||
-         control->now_ns >= control->closing_until_ns))
-        leave(control);
+         control->now_ns >= control->closing_until_ns)) {
+        weir_transaction_give_up(control);
+        if (weir_transaction_is_idle(control) ||
+            control->now_ns >= control->closing_until_ns + CLOSE_TRANSACTION_MS * MS_NS)
+            leave(control);
+    }
     if (control->closing == WEIR_CLOSING_LEAVE && control->left) {
         end_epochs(control);
         control->closing = WEIR_CLOSING_RUNS;

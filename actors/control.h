@@ -28,6 +28,7 @@
 
 #include "actors/breaker.h"
 #include "actors/kafka.h"
+#include "actors/transaction.h"
 #include "runtime/worker.h"
 
 struct weir_consumer;
@@ -97,11 +98,15 @@ struct weir_control {
         uint64_t wanted, serving, served; /* forced commits: asked for, being done, done */
         uint64_t lease_after;             /* only a commit collected after this one shows that we are still a member */
         bool floors_only, all;
+        size_t one_by_one; /* exactly once: so many commits to come are of one partition each; one is refused for its
+                              topic */
         bool left_out;     /* of the commit under way: a partition that is about to go; see C6 in control_commit.c */
         uint32_t failures; /* in a row */
         struct weir_offsets offsets;
         size_t first; /* whose map goes in first, so that a full request leaves out another one each time */
     } commit;
+
+    struct weir_transaction transaction; /* exactly once: of the commit that is SENT */
 
     struct {
         enum weir_guard_state state;
@@ -148,6 +153,8 @@ void weir_control_on_fetched(struct weir_control *control, const struct weir_kaf
 void weir_control_on_watermarks(struct weir_control *control, const struct weir_kafka_event *event);
 void weir_control_on_sought(struct weir_control *control, const struct weir_kafka_event *event);
 void weir_control_rebalance(struct weir_control *control); /* move what can move */
+/** End every epoch, and begin others where the group says. */
+void weir_control_restart(struct weir_control *control);
 
 /* control_breaker.c */
 void weir_control_breaker_init(struct weir_control *control); /* the consumer's options are known */
@@ -161,6 +168,7 @@ void weir_control_enforce_deadline(struct weir_control *control);
 void weir_control_on_committed(struct weir_control *control, const struct weir_kafka_event *event);
 uint64_t weir_control_want_commit(struct weir_control *control); /* at once; returns a number to wait for */
 bool weir_control_is_served(const struct weir_control *control, uint64_t wanted);
-void weir_control_commit(struct weir_control *control); /* move what can move */
+void weir_control_commit(struct weir_control *control);                        /* move what can move */
+void weir_control_give_back(struct weir_partition *partition, bool committed); /* exactly once: its batch */
 
 #endif

@@ -15,7 +15,8 @@
  *   C6. A forced commit is not done while a partition that is about to go has not answered, as its worker is in a
  *       handler of another one: it is collected again at once, until whoever asked for it has waited for long enough.
  *   C7. A partition that is refused for its topic's sake (denied, deleted) holds up no other: it is left out for
- *       REFUSED_RETRY_MS, but for the last commit of its epoch, which is tried once.
+ *       REFUSED_RETRY_MS, but for the last commit of its epoch, which is tried once. A transaction is refused as a
+ *       whole: which of them it is shows when each goes alone.
  */
 #include "actors/consumer.h"
 #include "actors/control.h"
@@ -73,6 +74,11 @@ bool weir_control_is_served(const struct weir_control *control, uint64_t wanted)
     return control->commit.served >= wanted;
 }
 
+static bool is_exactly_once(const struct weir_control *control)
+{
+    return control->consumer->options->delivery == WEIR_EXACTLY_ONCE;
+}
+
 static bool is_due(struct weir_control *control)
 {
     const struct weir_consumer *consumer = control->consumer;
@@ -80,7 +86,8 @@ static bool is_due(struct weir_control *control)
         return control->commit.failures == 0 || control->now_ns >= control->retry_ns;
     if (control->now_ns < control->retry_ns)
         return false;
-    uint64_t limit = consumer->options->commit_messages_max;
+    uint64_t limit =
+        is_exactly_once(control) ? consumer->options->transaction_messages_max : consumer->options->commit_messages_max;
     return control->now_ns >= control->commit.next_ns || consumer->options->delivery == WEIR_AT_MOST_ONCE ||
            (limit > 0 && atomic_load_explicit(&consumer->finished_uncommitted, memory_order_relaxed) >= limit);
 }
@@ -124,6 +131,12 @@ static void serve(struct weir_control *control)
         control->commit.served = control->commit.serving;
 }
 
+static uint64_t interval_ms(const struct weir_control *control)
+{
+    const struct weir_options *options = control->consumer->options;
+    return is_exactly_once(control) ? options->transaction_interval_ms : options->commit_interval_ms;
+}
+
 static void collect(struct weir_control *control)
 {
     size_t count = 0;
@@ -135,11 +148,12 @@ static void collect(struct weir_control *control)
         if (!partition->control.in_collect)
             continue;
         count++;
+        partition->control.owes_result = is_exactly_once(control);
         atomic_store_explicit(&partition->snapshot_wanted, control->commit.sequence, memory_order_release);
         weir_resident_notify(&partition->resident);
     }
     control->commit.all = false;
-    control->commit.next_ns = control->now_ns + control->consumer->options->commit_interval_ms * MS_NS;
+    control->commit.next_ns = control->now_ns + interval_ms(control) * MS_NS;
     if (count == 0) {
         control->commit.served = control->commit.serving; /* nothing new: what is committed says it all */
         return;
@@ -171,6 +185,26 @@ static void again(struct weir_partition *partition)
     atomic_store_explicit(&partition->dirty, true, memory_order_release);
 }
 
+void weir_control_give_back(struct weir_partition *partition, bool committed)
+{
+    if (!partition->control.owes_result)
+        return;
+    partition->control.owes_result = false;
+    uint64_t number = atomic_load_explicit(&partition->snapshot_wanted, memory_order_relaxed);
+    /* Pairs with the acquire in weir_partition_take_result(): the outputs are the partition's again. */
+    atomic_store_explicit(&partition->batch_result, number << 1 | committed, memory_order_release);
+    weir_resident_notify(&partition->resident);
+}
+
+/* Give back the batches of those that are not, or no longer, in the commit; or all. */
+static void give_back(struct weir_control *control, bool all)
+{
+    WEIR_EACH_PARTITION (partition, control) {
+        if (all || !partition->control.in_collect)
+            weir_control_give_back(partition, false);
+    }
+}
+
 static struct weir_said what_it_says(const struct weir_snapshot *snapshot, bool with_map)
 {
     return (struct weir_said){snapshot->epoch, snapshot->floor,
@@ -190,8 +224,12 @@ static bool add(struct weir_control *control, struct weir_partition *partition, 
 {
     const struct weir_snapshot *snapshot = &partition->snapshot;
     weir_keeper_tell(partition, snapshot->epoch, snapshot->floor); /* he commits for himself */
-    bool fits = *maps_bytes + snapshot->map_size <= MAPS_BYTES_MAX && !control->commit.floors_only;
-    bool with_map = snapshot->map_size > 0 && fits;
+    bool fits = *maps_bytes + snapshot->map_size <= MAPS_BYTES_MAX;
+    if (is_exactly_once(control) && !fits) {
+        again(partition); /* its batch is what the map tells */
+        return true;
+    }
+    bool with_map = snapshot->map_size > 0 && fits && (!control->commit.floors_only || is_exactly_once(control));
     struct weir_said said = what_it_says(snapshot, with_map);
     if (with_map == (snapshot->map_size > 0) && is_known(partition, &said)) {
         partition->control.in_collect = false;
@@ -229,17 +267,21 @@ static void add_all(struct weir_control *control)
                 continue;
             bool answered = has_answered(control, partition);
             bool present = answered && partition->snapshot.epoch == partition->control.epoch; /* C1 */
-            if (!present || !add(control, partition, &maps_bytes))
+            bool alone = control->commit.one_by_one > 0 && control->commit.offsets.count > 0;
+            control->commit.left_out |= alone && present;
+            if (alone || !present || !add(control, partition, &maps_bytes))
                 again(partition);
             control->commit.left_out |=
                 !answered && (partition->control.in_event || control->closing != WEIR_CLOSING_NO);
         }
     }
     control->commit.first++;
+    control->commit.one_by_one -= control->commit.one_by_one > 0;
 }
 
 static void give_up(struct weir_control *control)
 {
+    give_back(control, true);
     control->commit.state = WEIR_COMMIT_IDLE;
     control->commit.failures++;
     uint64_t backoff_ms = (uint64_t)BACKOFF_MS << (control->commit.failures < 5 ? control->commit.failures : 5);
@@ -256,12 +298,18 @@ static void send(struct weir_control *control)
     struct weir_kafka *kafka = control->consumer->kafka;
     weir_offsets_clear(&control->commit.offsets);
     add_all(control);
+    give_back(control, false);
     if (control->commit.offsets.count == 0) {
         control->commit.state = WEIR_COMMIT_IDLE;
         serve(control);
         return;
     }
     control->commit.tag = ++control->tag_next;
+    if (is_exactly_once(control)) {
+        control->commit.state = WEIR_COMMIT_SENT;
+        weir_transaction_start(control);
+        return;
+    }
     int result =
         kafka->ops->commit(kafka, control->commit.offsets.items, control->commit.offsets.count, control->commit.tag);
     if (result == 0)
@@ -340,11 +388,20 @@ static void leave_out(struct weir_control *control, struct weir_partition *parti
     char number[16];
     struct weir_log_field fields[2];
     again(partition);
+    weir_control_give_back(partition, false);
+    control->commit.one_by_one = 0;
     partition->control.refused_until_ns =
         is_last(control, partition) ? REFUSED_AT_LAST : control->now_ns + REFUSED_RETRY_MS * MS_NS;
     weir_log(WEIR_LOG_WARN, weir_partition_fields(partition, number, fields), 2,
              "commit at offset %lld refused: %s; tried again in %d s, and once at the end",
              (long long)partition->snapshot.floor, weir_kafka_error_name(error), REFUSED_RETRY_MS / 1000);
+}
+
+/* Of partitions whose epoch has ended meanwhile: what was committed is committed, and nobody is there to hear of it. */
+static void give_back_ended(struct weir_control *control)
+{
+    WEIR_EACH_PARTITION (partition, control)
+        weir_control_give_back(partition, true);
 }
 
 void weir_control_on_committed(struct weir_control *control, const struct weir_kafka_event *event)
@@ -365,6 +422,7 @@ void weir_control_on_committed(struct weir_control *control, const struct weir_k
         } else if (offset->error == WEIR_KAFKA_NONE) {
             partition->control.in_collect = error == WEIR_KAFKA_METADATA_TOO_LARGE;
             acknowledge(control, partition, partition->snapshot.floor);
+            weir_control_give_back(partition, true);
         }
     }
     if (error == WEIR_KAFKA_NONE) {
@@ -372,6 +430,7 @@ void weir_control_on_committed(struct weir_control *control, const struct weir_k
             atomic_fetch_add_explicit(&control->consumer->commit_failures, 1, memory_order_relaxed);
         if (refused < event->count)
             acknowledged(control);
+        give_back_ended(control);
         control->commit.state = WEIR_COMMIT_IDLE;
         serve(control);
         return;
@@ -383,7 +442,7 @@ void weir_control_on_committed(struct weir_control *control, const struct weir_k
     give_up(control);
     if (error == WEIR_KAFKA_METADATA_TOO_LARGE)
         control->retry_ns = control->commit.next_ns = control->now_ns; /* floors at once */
-    if (error == WEIR_KAFKA_GENERATION)
+    if (error == WEIR_KAFKA_GENERATION || error == WEIR_KAFKA_FATAL)
         control->commit.served = control->commit.serving; /* never with this assignment: a LOST is on its way */
 }
 
@@ -391,6 +450,7 @@ void weir_control_commit(struct weir_control *control)
 {
     if (control->left)
         return;
+    weir_transaction_step(control);
     if (control->commit.state == WEIR_COMMIT_IDLE && is_due(control))
         collect(control);
     if (control->commit.state == WEIR_COMMIT_COLLECTING &&

@@ -13,6 +13,8 @@
  *   R5. After the answer every partition that stays is sought to its actor's `next`, and opens when that is done.
  *   R6. An epoch begins when the one before has ended, and its position is the floor that was read or committed, or
  * what the keeper says. It is asked once an epoch, and until it has answered nothing is pulled.
+ *   R7. REVOKE is not answered while a transaction is open: until then it is ours to commit, and the generation does
+ * not fence what we give away.
  */
 #include "actors/consumer.h"
 #include "actors/control.h"
@@ -33,6 +35,8 @@
 #define REVOKE_COMMIT_MS 5000 /* that the last commit of a REVOKE may take */
 #define NO_POSITION      "no usable committed offset, and auto.offset.reset=error"
 
+#define TRANSACTION_MS 15000 /* after which brokers give an open transaction up */
+
 /* ---- states ---- */
 
 static const char *const state_names[WEIR_CONTROL_STATES] = {"idle",   "read", "resolve", "ask",   "answer", "begin",
@@ -49,7 +53,7 @@ static const uint16_t legal_moves[WEIR_CONTROL_STATES] = {
     [WEIR_CONTROL_COMMIT] = BIT(SEEK) | BIT(OPEN) | BIT(DRAIN),
     [WEIR_CONTROL_SEEK] = BIT(OPEN) | BIT(DRAIN) | BIT(FAILED),
     [WEIR_CONTROL_OPEN] = BIT(SEEK) | BIT(DRAIN) | BIT(FAILED),
-    [WEIR_CONTROL_DRAIN] = BIT(IDLE) | BIT(RESOLVE) | BIT(FAILED),
+    [WEIR_CONTROL_DRAIN] = BIT(IDLE) | BIT(READ) | BIT(RESOLVE) | BIT(FAILED),
     [WEIR_CONTROL_FAILED] = BIT(READ) | BIT(SEEK) | BIT(DRAIN),
 };
 
@@ -579,9 +583,15 @@ static void revoke(struct weir_control *control)
         control->phase_until_ns = control->now_ns + REVOKE_COMMIT_MS * MS_NS;
         control->phase_wanted = control->lost ? 0 : weir_control_want_commit(control);
     }
-    if (control->lost || weir_control_is_served(control, control->phase_wanted) ||
-        control->now_ns >= control->phase_until_ns)
-        answer_revoke(control);
+    if (!control->lost && !weir_control_is_served(control, control->phase_wanted) &&
+        control->now_ns < control->phase_until_ns)
+        return;
+    if (!control->lost && !weir_transaction_is_idle(control)) {
+        weir_transaction_give_up(control); /* R7 */
+        if (!weir_transaction_is_idle(control) && control->now_ns < control->phase_until_ns + TRANSACTION_MS * MS_NS)
+            return;
+    }
+    answer_revoke(control);
 }
 
 /* ---- one partition at a time ---- */
@@ -629,7 +639,20 @@ static void reset(struct weir_control *control, struct weir_partition *partition
     partition->control.stood = atomic_load_explicit(&partition->next_shared, memory_order_acquire);
     partition->control.seek_first = true;
     partition->control.retry_ns = 0;
-    weir_control_move(partition, WEIR_CONTROL_RESOLVE);
+    weir_control_move(partition, partition->control.read_again ? WEIR_CONTROL_READ : WEIR_CONTROL_RESOLVE);
+    partition->control.read_again = false;
+}
+
+/* Those without an epoch read what is committed in any case. Those that an event takes away commit nothing any more. */
+void weir_control_restart(struct weir_control *control)
+{
+    WEIR_EACH_PARTITION (partition, control) {
+        if (!is_assigned(partition) || !has_epoch(partition))
+            continue;
+        weir_partition_shut(partition);
+        partition->control.read_again = !partition->control.in_event;
+        begin_drain(control, partition, true);
+    }
 }
 
 static void take_trouble(struct weir_control *control, struct weir_partition *partition)

@@ -16,6 +16,7 @@ static const char *const NAMES[] = {
     [WEIR_KAFKA_UNKNOWN_TOPIC] = "unknown topic",
     [WEIR_KAFKA_OUT_OF_RANGE] = "out of range",
     [WEIR_KAFKA_QUEUE_FULL] = "queue full",
+    [WEIR_KAFKA_ABORT] = "to be aborted",
     [WEIR_KAFKA_FATAL] = "fatal",
     [WEIR_KAFKA_OTHER] = "other",
 };

@@ -14,10 +14,10 @@
  *       partition may be pulled (the caller sees to that), and other events keep coming.
  *   K3. A pull of a partition and a control call (assign, seek) that touches it never overlap: the caller sees to that
  *       by closing partitions before it answers or seeks.
- *   K4. Every request of fetch_committed, fetch_watermarks, seek and commit is answered by exactly one event with its
- *       tag, also on failure, also during close; every accepted produce by exactly one DELIVERED.
- *   K5. A record stays valid until record_free(), on any thread, whatever happens to its partition; destroy() must come
- *       after the last of them.
+ *   K4. Every request of fetch_committed, fetch_watermarks, seek, commit and transaction_* is answered by exactly one
+ * event with its tag, also on failure, also during close; every accepted produce by exactly one DELIVERED. K5. A record
+ * stays valid until record_free(), on any thread, whatever happens to its partition; destroy() must come after the last
+ * of them.
  *
  * Errors: functions return 0 or a negative enum weir_code; events carry enum weir_kafka_error and a text.
  */
@@ -43,6 +43,7 @@ enum weir_kafka_error {
     WEIR_KAFKA_UNKNOWN_TOPIC, /* topic or partition does not exist (any more) */
     WEIR_KAFKA_OUT_OF_RANGE,  /* the position is not in the log */
     WEIR_KAFKA_QUEUE_FULL,    /* the producer's queue: try again after deliveries */
+    WEIR_KAFKA_ABORT,         /* the transaction must be aborted; the same may be sent in another one */
     WEIR_KAFKA_FATAL,         /* this client is finished */
     WEIR_KAFKA_OTHER,
 };
@@ -89,6 +90,7 @@ enum weir_kafka_event_kind {
     WEIR_KAFKA_SOUGHT,     /* result of seek: error each */
     WEIR_KAFKA_COMMITTED,  /* result of commit: error of the whole, and each */
     WEIR_KAFKA_DELIVERED,  /* result of produce: opaque, error, text */
+    WEIR_KAFKA_TRANSACTED, /* result of a transaction_ request */
     WEIR_KAFKA_TROUBLE,    /* the client reports error and text; FATAL: it is finished */
     WEIR_KAFKA_STATISTICS, /* fetched_bytes: received from brokers since start */
     WEIR_KAFKA_CLOSED,     /* last event: the group has been left, nothing comes any more */
@@ -175,6 +177,24 @@ struct weir_kafka_ops {
      * it is refused. Any thread. */
     int (*produce)(struct weir_kafka *kafka, const struct weir_kafka_produce *produce, void *opaque,
                    enum weir_kafka_error *kafka_error);
+
+    /* Transactions, of a client that was made for exactly-once. From begin to the answer of commit or abort one is
+     * open; only in between, and after begin has been answered, may be produced, by control. One request at a time.
+     *
+     * begin    makes a producer if there is none, which ends what an earlier one of its name has left open
+     * offsets  of the group, read_committed: they count if and when the transaction is committed. GENERATION: not as
+     *          this member of the group
+     * commit   after all that was produced has been DELIVERED
+     * abort    what has not been delivered comes back as failed, before or after the answer
+     *
+     * Answered by TRANSACTED with the error: RETRIABLE, ask the same again; ABORT, GENERATION and others, only abort is
+     * left; FATAL, the producer is gone with its transaction, and the next begin makes another. A TRANSACTED with
+     * the tag 0 says that the open one has come to need an abort, for want of authorization for instance. Control. */
+    int (*transaction_begin)(struct weir_kafka *kafka, uint64_t tag);
+    int (*transaction_offsets)(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count,
+                               uint64_t tag);
+    int (*transaction_commit)(struct weir_kafka *kafka, uint64_t tag);
+    int (*transaction_abort)(struct weir_kafka *kafka, uint64_t tag);
 
     /* Number of partitions of a topic as the client last heard, or -1. Control. Never blocks. */
     int32_t (*partition_count)(struct weir_kafka *kafka, const char *topic);

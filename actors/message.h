@@ -90,7 +90,6 @@ struct weir_message {
     bool has_delay;                  /* likewise */
     uint8_t later_outcome;           /* of whoever answers the handle: both may be speaking at once */
     bool later_has_delay;            /* likewise */
-    uint8_t cause;                   /* enum weir_dlq_cause. Owner */
     uint8_t crashes;                 /* runs that ended a process, up to 255: > 0 is a suspect, partition_suspect.c */
     struct {                         /* owner */
         uint8_t dlq_paid : 1;        /* its place in the dead letter budget is taken */
@@ -100,6 +99,9 @@ struct weir_message {
         uint8_t unfinished_only : 1; /* content is gone, only the offset is tracked (drained, to be handed back) */
         uint8_t stripped : 1;        /* its dead letter goes without value */
         uint8_t condemned : 1;       /* a suspect that is not run again */
+        uint8_t cause : 4;           /* enum weir_dlq_cause */
+        uint8_t enrolled : 1;        /* exactly once: it waits for its transaction, see partition_once.c */
+        uint8_t in_batch : 1;        /* likewise: and is in the one that is being composed or sent */
     };
 
     uint8_t retry_class;      /* of the failure: index in the topic's policies; while out the worker's */

@@ -11,6 +11,7 @@
 #include "runtime/log.h"
 #include "runtime/memory.h"
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,8 +21,8 @@
 
 /* ---- what is refused ---- */
 
-/* Once a second a consumer. */
-static bool log_is_due(struct weir_consumer *consumer)
+/* At most once a second a consumer. */
+static bool may_log(struct weir_consumer *consumer)
 {
     uint64_t now_ns = consumer->seam->now_ns(consumer->seam);
     uint64_t logged_ns = atomic_load_explicit(&consumer->emit_logged_ns, memory_order_relaxed);
@@ -30,15 +31,14 @@ static bool log_is_due(struct weir_consumer *consumer)
                                                    memory_order_relaxed);
 }
 
-/* Not added: say why. */
-static void tell(const struct weir_message *message, const struct weir_error *error)
+/* It was not added: say why. */
+static void log_refusal(const struct weir_message *message, const struct weir_error *error)
 {
     char number[16];
     struct weir_log_field fields[2];
-    if (log_is_due(message->partition->consumer))
-        weir_log(WEIR_LOG_WARN, weir_partition_fields(message->partition, number, fields), 2,
-                 "weir_emit() at offset %lld: %s (%s)", (long long)message->offset, error->text,
-                 weir_code_name(error->code));
+    weir_log(WEIR_LOG_WARN, weir_partition_fields(message->partition, number, fields), 2,
+             "weir_emit() at offset %lld: %s (%s)", (long long)message->offset, error->text,
+             weir_code_name(error->code));
 }
 
 static bool is_legal_topic(const char *topic)
@@ -109,23 +109,16 @@ static const void *add(struct builder *builder, const void *data, size_t size)
     return place;
 }
 
-static struct weir_kafka_produce build(struct builder *builder, const struct weir_output *output,
+static struct weir_kafka_produce build(struct builder *builder, const struct weir_kafka_produce *source,
                                        struct weir_kafka_header *headers)
 {
-    struct weir_kafka_produce produce = {
-        .topic = add(builder, output->topic, strlen(output->topic)),
-        .key = add(builder, output->key, output->key_size),
-        .value = add(builder, output->value, output->value_size),
-        .key_size = output->key_size,
-        .value_size = output->value_size,
-        .timestamp_ms = output->timestamp_ms > 0 ? output->timestamp_ms : -1,
-        .headers = headers,
-        .header_count = output->header_count,
-        .has_partition = output->has_partition != 0,
-        .partition = output->partition,
-    };
-    for (size_t index = 0; index < output->header_count; index++) {
-        const struct weir_output_header *header = &output->headers[index];
+    struct weir_kafka_produce produce = *source;
+    produce.topic = add(builder, source->topic, strlen(source->topic));
+    produce.key = add(builder, source->key, source->key_size);
+    produce.value = add(builder, source->value, source->value_size);
+    produce.headers = headers;
+    for (size_t index = 0; index < source->header_count; index++) {
+        const struct weir_kafka_header *header = &source->headers[index];
         struct weir_kafka_header copied = {.name = add(builder, header->name, strlen(header->name)),
                                            .value = add(builder, header->value, header->value_size),
                                            .value_size = header->value_size};
@@ -147,18 +140,18 @@ static struct weir_outputs *outputs_of(struct weir_message *message)
     return message->outputs = outputs;
 }
 
-static int append(struct weir_message *message, const struct weir_output *output, size_t text_size, uint64_t bytes,
-                  struct weir_error *error)
+static int append(struct weir_message *message, const struct weir_kafka_produce *source, size_t text_size,
+                  uint64_t bytes)
 {
     struct weir_outputs *outputs = outputs_of(message);
-    size_t headers_size = output->header_count * sizeof(struct weir_kafka_header);
+    size_t headers_size = source->header_count * sizeof(struct weir_kafka_header);
     struct weir_emission *emission = outputs ? weir_memory_allocate(sizeof *emission + headers_size + text_size) : NULL;
     if (!emission)
-        return weir_error_set(error, WEIR_NO_MEMORY, "no memory for an output of %zu bytes", text_size);
-    struct builder builder = {.text = (char *)&emission->headers[output->header_count]};
+        return WEIR_NO_MEMORY;
+    struct builder builder = {.text = (char *)&emission->headers[source->header_count]};
     *emission = (struct weir_emission){.message = message,
                                        .delivery.mail.kind = WEIR_MAIL_OUTPUT,
-                                       .produce = build(&builder, output, emission->headers),
+                                       .produce = build(&builder, source, emission->headers),
                                        .bytes = bytes,
                                        .number = ++outputs->emitted};
     WEIR_CHECK(builder.size == text_size);
@@ -170,39 +163,81 @@ static int append(struct weir_message *message, const struct weir_output *output
     return 0;
 }
 
-static int emit(struct weir_message *message, const struct weir_output *output, struct weir_error *error)
+static uint64_t overhead(const struct weir_kafka_produce *source)
 {
+    return (uint64_t)source->header_count * sizeof(struct weir_kafka_header) + WEIR_OUTPUT_OVERHEAD_BYTES;
+}
+
+int weir_outputs_set_letter(struct weir_message *message, const struct weir_kafka_produce *letter)
+{
+    struct builder measured = {0};
+    weir_outputs_drop(message);
+    build(&measured, letter, NULL);
+    int result = append(message, letter, measured.size, overhead(letter) + measured.size);
+    if (result == 0)
+        message->outputs->first->delivery.mail.kind = WEIR_MAIL_LETTER;
+    return result;
+}
+
+/* One is cast to the other, as users see the first and the door the second. */
+_Static_assert(sizeof(struct weir_output_header) == sizeof(struct weir_kafka_header) &&
+                   offsetof(struct weir_output_header, name) == offsetof(struct weir_kafka_header, name) &&
+                   offsetof(struct weir_output_header, value) == offsetof(struct weir_kafka_header, value) &&
+                   offsetof(struct weir_output_header, value_size) == offsetof(struct weir_kafka_header, value_size),
+               "the headers are the same");
+
+static struct weir_kafka_produce source_of(const struct weir_output *output)
+{
+    return (struct weir_kafka_produce){
+        .topic = output->topic,
+        .key = output->key,
+        .value = output->value,
+        .key_size = output->key_size,
+        .value_size = output->value_size,
+        .timestamp_ms = output->timestamp_ms > 0 ? output->timestamp_ms : -1,
+        .headers = (const struct weir_kafka_header *)(const void *)output->headers,
+        .header_count = output->header_count,
+        .has_partition = output->has_partition != 0,
+        .partition = output->partition,
+    };
+}
+
+static int try_emit(struct weir_message *message, const struct weir_output *output, struct weir_error *error)
+{
+    int result = check(output, error);
+    if (result != 0)
+        return result;
     const struct weir_options *options = message->partition->consumer->options;
     uint64_t count = message->outputs ? message->outputs->count : 0;
     uint64_t bytes = message->outputs ? message->outputs->bytes : 0;
-    if (!weir_partition_is_current(message->partition, message->epoch))
-        return WEIR_STALE;
     if (count >= options->output_messages_max)
         return weir_error_set(error, WEIR_FULL, "weir.output.messages.max=%" PRIu64 " outputs are kept already",
                               options->output_messages_max);
+    struct weir_kafka_produce source = source_of(output);
     struct builder measured = {0};
-    build(&measured, output, NULL);
+    build(&measured, &source, NULL);
     /* The bound on bytes is far below where these sums could overflow, but for what was measured. */
-    uint64_t more = (uint64_t)output->header_count * sizeof(struct weir_kafka_header) + WEIR_OUTPUT_OVERHEAD_BYTES;
+    uint64_t more = overhead(&source);
     if (output->header_count > options->output_bytes_max || measured.size > options->output_bytes_max ||
         bytes + more + measured.size > options->output_bytes_max)
         return weir_error_set(error, WEIR_FULL,
                               "an output of %zu bytes, where %" PRIu64
                               " are kept already: weir.output.bytes.max=%" PRIu64,
                               measured.size, bytes, options->output_bytes_max);
-    return append(message, output, measured.size, more + measured.size, error);
+    result = append(message, &source, measured.size, more + measured.size);
+    return result == 0 ? 0 : weir_error_set(error, result, "no memory for an output of %zu bytes", measured.size);
 }
 
 int weir_emit(struct weir_message *message, const struct weir_output *output)
 {
-    struct weir_error error = {0};
     if (!message)
         return WEIR_INVALID;
-    int result = check(output, &error);
-    if (result == 0)
-        result = emit(message, output, &error);
-    if (result != 0 && result != WEIR_STALE)
-        tell(message, &error);
+    if (!weir_partition_is_current(message->partition, message->epoch))
+        return WEIR_STALE;
+    struct weir_error error;
+    int result = try_emit(message, output, &error);
+    if (result != 0 && may_log(message->partition->consumer))
+        log_refusal(message, &error);
     return result;
 }
 
@@ -244,9 +279,9 @@ void weir_outputs_drop(struct weir_message *message)
 
 /* ---- send ---- */
 
-static void note_refusal(struct weir_outputs *outputs, const struct weir_emission *emission,
-                         enum weir_kafka_error error)
+void weir_outputs_note_refusal(const struct weir_emission *emission, enum weir_kafka_error error)
 {
+    struct weir_outputs *outputs = emission->message->outputs;
     if (outputs->refusal != WEIR_KAFKA_NONE)
         return;
     outputs->refusal = error;
@@ -254,10 +289,10 @@ static void note_refusal(struct weir_outputs *outputs, const struct weir_emissio
     snprintf(outputs->refused_topic, sizeof outputs->refused_topic, "%s", emission->produce.topic);
 }
 
-/* Nothing is wrong with the message: the same may be taken later. */
-static bool is_passing(enum weir_kafka_error error)
+bool weir_outputs_is_passing(enum weir_kafka_error error)
 {
-    return error == WEIR_KAFKA_RETRIABLE || error == WEIR_KAFKA_FATAL || error == WEIR_KAFKA_QUEUE_FULL;
+    return error == WEIR_KAFKA_RETRIABLE || error == WEIR_KAFKA_ABORT || error == WEIR_KAFKA_FATAL ||
+           error == WEIR_KAFKA_QUEUE_FULL;
 }
 
 /* Give it to the producer. False: not now, or never. */
@@ -273,10 +308,10 @@ static bool produce(struct weir_outputs *outputs, struct weir_emission *emission
         return true;
     if (result == WEIR_FULL || result == WEIR_NO_MEMORY)
         *no_place = true;
-    else if (is_passing(error))
+    else if (weir_outputs_is_passing(error))
         outputs->again = true;
     else
-        note_refusal(outputs, emission, error);
+        weir_outputs_note_refusal(emission, error);
     return false;
 }
 
@@ -309,13 +344,13 @@ bool weir_outputs_take(struct weir_emission *emission, bool once, bool *lost)
     WEIR_CHECK(emission->in_flight && outputs->in_flight > 0);
     emission->in_flight = false;
     outputs->in_flight--;
-    *lost = once && error != WEIR_KAFKA_NONE && is_passing(error);
+    *lost = once && error != WEIR_KAFKA_NONE && weir_outputs_is_passing(error);
     if (error == WEIR_KAFKA_NONE || *lost)
         remove_one(outputs, emission);
-    else if (is_passing(error))
+    else if (weir_outputs_is_passing(error))
         outputs->again = true;
     else
-        note_refusal(outputs, emission, error);
+        weir_outputs_note_refusal(emission, error);
     return error == WEIR_KAFKA_NONE;
 }
 

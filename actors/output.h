@@ -31,6 +31,7 @@ struct weir_emission {
     uint64_t bytes;  /* as charged */
     uint32_t number; /* among those of its message, from 1 */
     bool in_flight;  /* the producer has it */
+    bool written;    /* exactly once: it is in the transaction that is open */
     struct weir_kafka_header headers[];
 };
 
@@ -39,9 +40,10 @@ struct weir_outputs {
     uint32_t count, emitted; /* in the list; by the run */
     uint32_t in_flight;
     uint64_t bytes;
-    enum weir_outcome outcome;     /* that its run gave, and that the message is finished with */
-    bool again;                    /* one was refused that is to be sent again after a while */
-    enum weir_kafka_error refusal; /* of one that can never be sent; NONE: none was */
+    enum weir_outcome outcome;       /* that its run gave, and that the message is finished with */
+    bool again;                      /* one was refused that is to be sent again after a while */
+    struct weir_message *batch_next; /* exactly once: the next message of its batch that has something to write */
+    enum weir_kafka_error refusal;   /* of one that can never be sent; NONE: none was */
     uint32_t refused_number;
     char refused_topic[64]; /* cut */
 };
@@ -60,6 +62,11 @@ enum weir_outputs_step weir_outputs_send(struct weir_message *message);
 /** One has come back from the producer. True if it was acknowledged. `once`: what may be in the log is not sent again,
  *  and *lost says so. Frees it unless it is to be sent again. Owner. */
 bool weir_outputs_take(struct weir_emission *emission, bool once, bool *lost);
+/** Keep a composed letter as the only output, to be sent in a transaction. WEIR_NO_MEMORY. Owner. */
+int weir_outputs_set_letter(struct weir_message *message, const struct weir_kafka_produce *letter);
+/** May the same be taken later? Else it is the message's fault. */
+bool weir_outputs_is_passing(enum weir_kafka_error error);
+void weir_outputs_note_refusal(const struct weir_emission *emission, enum weir_kafka_error error);
 /** Words for WEIR_OUTPUTS_REFUSED. */
 void weir_outputs_describe(const struct weir_outputs *outputs, char *text, size_t size);
 /** Free all: none is with the producer. */

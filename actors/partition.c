@@ -270,10 +270,14 @@ static void account(struct weir_partition *partition)
     if (partition->successes > 0)
         weir_budget_earn(&partition->topic->budget, partition->successes);
     partition->successes = 0;
-    uint64_t finished = partition->finished - partition->finished_told;
+    const struct weir_options *options = partition->consumer->options;
+    bool exactly_once = options->delivery == WEIR_EXACTLY_ONCE;
+    uint64_t finished =
+        exactly_once ? partition->enrolled - partition->enrolled_told : partition->finished - partition->finished_told;
     if (finished > 0) {
         partition->finished_told = partition->finished;
-        uint64_t limit = partition->consumer->options->commit_messages_max;
+        partition->enrolled_told = partition->enrolled;
+        uint64_t limit = exactly_once ? options->transaction_messages_max : options->commit_messages_max;
         uint64_t before =
             atomic_fetch_add_explicit(&partition->consumer->finished_uncommitted, finished, memory_order_relaxed);
         if (limit > 0 && before < limit && before + finished >= limit)
@@ -283,7 +287,7 @@ static void account(struct weir_partition *partition)
         return;
     partition->changed = false;
     if (!atomic_exchange_explicit(&partition->dirty, true, memory_order_acq_rel) &&
-        partition->consumer->options->delivery == WEIR_AT_MOST_ONCE)
+        options->delivery == WEIR_AT_MOST_ONCE)
         weir_resident_notify(&partition->consumer->control.resident); /* handlers wait for this commit */
 }
 
@@ -292,6 +296,8 @@ static void turn(struct weir_actor *actor, struct weir_worker *worker)
     struct weir_partition *partition = WEIR_CONTAINER(actor, struct weir_partition, resident.actor);
     weir_partition_take_order(partition);
     take_mail(partition);
+    if (weir_partition_is_exactly_once(partition))
+        weir_partition_take_result(partition);
     if (partition->parked.count > 0)
         weir_partition_serve_parked(partition);
     if (partition->leaving.count > 0)
@@ -360,6 +366,7 @@ bool weir_partition_destroy(struct weir_partition *partition)
     write_order(partition, WEIR_ORDER_END);
     weir_partition_take_order(partition); /* as no worker runs any more, this thread is the owner */
     take_mail(partition);
+    weir_partition_take_result(partition);
     weir_timers_cancel(weir_worker_timers(partition->resident.home), &partition->sweep);
     weir_partition_end_data_here(partition);
     if (partition->stragglers > 0 || partition->orphans > 0)

@@ -9,6 +9,7 @@
  *   partition_finish.c    what becomes of a run: finished, retried, held, dead
  *   partition_supervise.c what stops a partition in place: escalations, the circuit breaker
  *   batch.c               keys that go out together, where the handler takes batches
+ *   partition_once.c      exactly once: what waits for its transaction
  *   partition_suspect.c   messages that a process before this one did not survive
  *   partition_data.c      keys kept for the user's state, and the end of that
  *   partition_epoch.c     begin, drain and end of an epoch; the map on the way in and on the way out
@@ -107,7 +108,8 @@ struct weir_snapshot {
     uint64_t finished; /* since the epoch began */
     uint64_t left_out; /* finished offsets above the floor that the map does not tell of */
     size_t map_size;
-    char *map; /* map_room bytes, NUL-terminated */
+    char *map;                  /* map_room bytes, NUL-terminated */
+    struct weir_message *batch; /* exactly once: what is to be written with it, by weir_partition_batch_next() */
 };
 
 /* What a commit has said of a partition. */
@@ -133,6 +135,7 @@ struct weir_partition {
     _Atomic uint64_t order;        /* sequence << 8 | enum weir_order; control */
     _Atomic uint64_t order_done;   /* sequence; partition */
     _Atomic uint64_t snapshot_wanted, snapshot_done;
+    _Atomic uint64_t batch_result;  /* number << 1 | committed, of the last that was given back; control */
     _Atomic uint32_t map_room;      /* bytes for the map from now on; control */
     _Atomic bool dirty;             /* a commit would say something new; partition sets, control clears */
     _Atomic int64_t next_shared;    /* valid while the gate is closed */
@@ -174,6 +177,8 @@ struct weir_partition {
         bool seek_first;   /* librdkafka does not stand at its position */
         bool in_collect;   /* its snapshot is waited for */
         bool in_any_case;  /* what it says is sent though the group has it already */
+        bool owes_result;  /* exactly once: its batch has not been given back */
+        bool read_again;   /* exactly once: its epoch ends, and the next begins where the group says */
         bool drain_again;  /* at most once: a commit was under way as its drain began, see is_drained() */
         uint64_t retry_ns, drain_until_ns, refused_until_ns; /* the last: its commit, for its topic's sake */
         struct weir_said saying, acknowledged;               /* by the commit under way; by the last, 0: unknown */
@@ -207,6 +212,13 @@ struct weir_partition {
     uint64_t paused_since_ns;
     uint64_t logged_ns; /* last warning, so that a storm logs once a second */
     bool budget_spent, changed;
+    uint64_t enrolled, enrolled_told; /* exactly once: so far */
+    struct {                          /* see partition_once.c */
+        uint64_t number, epoch;       /* of the batch that control has; 0: none */
+        struct weir_message *batch;
+        int64_t told_end; /* one past the highest message that a commit has told to be finished */
+        uint64_t result_seen;
+    } once;
     int64_t suspect_last;         /* the highest offset of this epoch that is suspected; -1: none */
     struct weir_key *suspect_key; /* has the turn `suspect_turn`; NULL: none has */
     uint64_t probe;               /* number of the breaker's last that was taken here; 0: none */
@@ -364,8 +376,22 @@ void weir_partition_detach_data(struct weir_partition *partition, struct weir_ke
 void weir_partition_let_data_go(struct weir_partition *partition,
                                 struct weir_message *message);       /* which has been asked */
 void weir_partition_end_data_here(struct weir_partition *partition); /* any; no worker runs any more */
+/** The ends of enrolled messages: committed; refused, so that the run has failed or the letter is held; of an epoch
+ * that is over. */
+void weir_partition_finish_enrolled(struct weir_partition *partition, struct weir_message *message);
+void weir_partition_disenroll(struct weir_partition *partition, struct weir_message *message);
+void weir_partition_drop_enrolled(struct weir_partition *partition, struct weir_message *message);
+
+/* partition_once.c */
+void weir_partition_enroll(struct weir_partition *partition, struct weir_message *message, enum weir_outcome outcome);
+struct weir_message *
+weir_partition_batch_next(const struct weir_message *message); /* control too, which has the batch */
+void weir_partition_choose(struct weir_partition *partition, struct weir_snapshot *snapshot, uint64_t number);
+void weir_partition_take_result(struct weir_partition *partition);
+int64_t weir_partition_told_end(const struct weir_map *map);
 
 /* partition_epoch.c */
+void weir_partition_describe(struct weir_partition *partition, struct weir_snapshot *snapshot); /* floor and map */
 void weir_partition_purge(struct weir_partition *partition, struct weir_key *key);
 void weir_partition_take_order(struct weir_partition *partition);
 void weir_partition_check_order(struct weir_partition *partition);

@@ -25,6 +25,12 @@
 
 /* ---- purge ---- */
 
+/* Exactly once: in a drain what is enrolled waits for the last commit; at the end control has what is in its batch. */
+static bool is_kept(const struct weir_key *key)
+{
+    return key->partition->state == WEIR_PARTITION_DRAINING ? key->first->enrolled : key->first->in_batch;
+}
+
 /* How many of the key's first messages somebody else has. */
 static uint32_t in_possession(const struct weir_key *key)
 {
@@ -34,9 +40,9 @@ static uint32_t in_possession(const struct weir_key *key)
     case WEIR_KEY_LATER:
         return 1;
     case WEIR_KEY_DYING:
-        return key->first->dlq_in_flight || weir_message_has_holder(key->first);
+        return key->first->dlq_in_flight || weir_message_has_holder(key->first) || is_kept(key);
     case WEIR_KEY_SENDING:
-        return key->first->outputs->in_flight > 0;
+        return is_kept(key) || key->first->outputs->in_flight > 0;
     default:
         return 0;
     }
@@ -154,6 +160,8 @@ static void begin(struct weir_partition *partition)
     partition->begin.map = (struct weir_map){0};
     partition->begin.has_map = false;
     partition->finished = partition->finished_told = partition->handed_back_closing = 0;
+    partition->once.told_end =
+        partition->map_active ? weir_partition_told_end(&partition->map) : partition->begin.position;
     partition->changed = false;
     atomic_store_explicit(&partition->escalated, false, memory_order_relaxed);
     if (partition->consumer->journal)
@@ -243,7 +251,9 @@ static bool nothing_runs(const struct weir_partition *partition)
     int64_t committed = atomic_load_explicit(&partition->committed, memory_order_acquire);
     for (const struct weir_message *message = partition->tracker.head; message; message = message->after) {
         bool waits = is_at_most_once(partition) && message->offset >= committed;
-        if (message->owner && !waits && !(weir_partition_is_escalated(partition) && is_held(partition, message->owner)))
+        if (!message->owner || waits || message->enrolled)
+            continue;
+        if (!weir_partition_is_escalated(partition) || !is_held(partition, message->owner))
             return false;
     }
     return true;
@@ -257,6 +267,8 @@ static bool only_held(const struct weir_partition *partition)
     if (partition->dlq_pending > 0 || partition->outputs_pending > 0)
         return false;
     for (const struct weir_message *message = partition->tracker.head; message; message = message->after) {
+        if (message->enrolled)
+            return false; /* the next transaction finishes it */
         if (!is_held(partition, message->owner))
             return false;
     }
@@ -315,6 +327,7 @@ static void void_map(struct weir_partition *partition, const char *why)
              "the map of the last commit is void (%s): finished messages above offset %lld come again", why,
              (long long)weir_tracker_floor(&partition->tracker));
     partition->map_active = false;
+    partition->once.told_end = weir_tracker_floor(&partition->tracker);
     weir_map_deinit(&partition->map);
 }
 
@@ -378,12 +391,29 @@ static size_t tell_restored(const struct weir_partition *partition, struct weir_
     return count;
 }
 
+static struct weir_map_witness as_witness(const struct weir_message *message)
+{
+    return (struct weir_map_witness){message->offset, weir_map_checksum(message->key, message->key_size, message->value,
+                                                                        message->value_size, message->timestamp_ms)};
+}
+
+/* The first that is neither finished nor about to be. */
+static const struct weir_message *first_unfinished(const struct weir_partition *partition)
+{
+    const struct weir_message *message = partition->tracker.head;
+    while (message && message->in_batch)
+        message = message->after;
+    return message;
+}
+
 /* The lowest finished message above the floor: ours, or while nothing of ours is, the one read back. */
 static struct weir_map_witness find_witness(const struct weir_partition *partition)
 {
-    const struct weir_message *message = partition->tracker.head;
-    while (message && message->witness_distance == 0) /* nothing is finished between it and the next */
+    const struct weir_message *message = first_unfinished(partition);
+    while (message && message->witness_distance == 0 && !message->in_batch) /* nothing is finished up to the next */
         message = message->after;
+    if (message && message->in_batch)
+        return as_witness(message);
     if (message)
         return (struct weir_map_witness){weir_tracker_witness(message), message->witness_checksum};
     if (partition->map_active && partition->map.witness.offset >= partition->tracker.next)
@@ -399,20 +429,20 @@ static uint64_t count_left_out(const struct weir_tracker *tracker, int64_t end)
     uint64_t unfinished = 0;
     for (const struct weir_message *message = tracker->tail; message && message->offset >= end;
          message = message->before)
-        unfinished++;
+        unfinished += !message->in_batch;
     return (uint64_t)(tracker->next - end) - unfinished;
 }
 
-static void take_snapshot(struct weir_partition *partition)
+void weir_partition_describe(struct weir_partition *partition, struct weir_snapshot *snapshot)
 {
     const struct weir_consumer *consumer = partition->consumer;
     struct weir_map_offset *list = consumer->scratch[weir_worker_number(partition->resident.home)];
-    struct weir_snapshot *snapshot = &partition->snapshot;
     const struct weir_tracker *tracker = &partition->tracker;
     bool at_most_once = is_at_most_once(partition);
     snapshot->epoch = partition->state == WEIR_PARTITION_ENDED ? 0 : partition->epoch; /* 0: not to be committed */
     snapshot->finished = partition->finished;
-    snapshot->floor = weir_tracker_floor(tracker);
+    const struct weir_message *unfinished = first_unfinished(partition);
+    snapshot->floor = unfinished ? unfinished->offset : tracker->next;
     if (at_most_once) /* ahead of the handlers, but in a drain no further: what is not committed is handed back */
         snapshot->floor = partition->state == WEIR_PARTITION_DRAINING
                               ? atomic_load_explicit(&partition->committed, memory_order_acquire)
@@ -428,7 +458,9 @@ static void take_snapshot(struct weir_partition *partition)
         return;
     size_t count = 0;
     int64_t next = tracker->next;
-    for (const struct weir_message *message = tracker->head; message; message = message->after) {
+    for (const struct weir_message *message = unfinished; message; message = message->after) {
+        if (message->in_batch)
+            continue;
         if (count == consumer->scratch_count) {
             next = message->offset;
             break;
@@ -456,7 +488,10 @@ void weir_partition_answer_snapshot(struct weir_partition *partition)
     uint64_t wanted = atomic_load_explicit(&partition->snapshot_wanted, memory_order_acquire);
     if (wanted == atomic_load_explicit(&partition->snapshot_done, memory_order_relaxed))
         return;
-    take_snapshot(partition);
+    if (weir_partition_is_exactly_once(partition))
+        weir_partition_choose(partition, &partition->snapshot, wanted);
+    else
+        weir_partition_describe(partition, &partition->snapshot);
     /* Pairs with control's acquire: it reads the snapshot only after this. */
     atomic_store_explicit(&partition->snapshot_done, wanted, memory_order_release);
     weir_resident_notify(&partition->consumer->control.resident);

@@ -131,14 +131,19 @@ static void finish(struct weir_partition *partition, struct weir_message *messag
     partition->changed = true;
 }
 
-/* The message behind `before`, the first where that is NULL, has its terminal outcome. */
-static void finish_after(struct weir_partition *partition, struct weir_key *key, struct weir_message *before)
+/* A message that is in no key any more has its terminal outcome. */
+static void finish_message(struct weir_partition *partition, struct weir_message *message)
 {
-    struct weir_message *message = before ? weir_key_take_after(key, before) : weir_key_shift(key);
     if (message->crashes > 0)
         weir_partition_suspect_is_finished(partition, message);
     finish(partition, message);
     free_or_leave(partition, message);
+}
+
+/* The message behind `before`, the first where that is NULL, has its terminal outcome. */
+static void finish_after(struct weir_partition *partition, struct weir_key *key, struct weir_message *before)
+{
+    finish_message(partition, before ? weir_key_take_after(key, before) : weir_key_shift(key));
 }
 
 static bool is_stale(const struct weir_partition *partition, const struct weir_message *message)
@@ -222,6 +227,22 @@ static void refused(struct weir_partition *partition, struct weir_key *key, enum
     arm(partition, key, partition->consumer->options->dlq_retry_ms);
 }
 
+/* Exactly once it goes out with the transaction. */
+static void enroll_letter(struct weir_partition *partition, struct weir_key *key, struct weir_dlq_letter *letter,
+                          int result)
+{
+    if (result == 0) {
+        result = weir_outputs_set_letter(key->first, &letter->produce);
+        weir_dlq_letter_deinit(letter);
+    }
+    if (result == 0)
+        weir_partition_enroll(partition, key->first, WEIR_DEAD);
+    else if (result == WEIR_NO_MEMORY)
+        arm(partition, key, DLQ_QUEUE_FULL_MS);
+    else
+        refused(partition, key, WEIR_KAFKA_OTHER);
+}
+
 /* Send the dead letter of a DYING key, or see to it that it is tried again. */
 static void bury(struct weir_partition *partition, struct weir_key *key)
 {
@@ -253,6 +274,10 @@ static void bury(struct weir_partition *partition, struct weir_key *key)
     describe(partition, message, &source);
     int result = weir_dlq_compose(&letter, &source, options->dlq_topic, (enum weir_dlq_profile)options->dlq_profile,
                                   message->stripped);
+    if (weir_partition_is_exactly_once(partition)) {
+        enroll_letter(partition, key, &letter, result);
+        return;
+    }
     enum weir_kafka_error error = WEIR_KAFKA_OTHER;
     if (result == 0) {
         struct weir_kafka *kafka = partition->consumer->kafka;
@@ -482,19 +507,21 @@ static void send_later(struct weir_partition *partition, struct weir_key *key)
     arm(partition, key, partition->consumer->options->output_retry_ms);
 }
 
-static void count_success(struct weir_partition *partition, enum weir_outcome outcome)
+static void count_end(struct weir_partition *partition, enum weir_outcome outcome)
 {
     if (outcome == WEIR_ACK)
         weir_partition_count(partition, acked, 1);
-    else
+    else if (outcome == WEIR_SKIP)
         weir_partition_count(partition, skipped, 1);
-    partition->successes++;
+    else
+        weir_partition_count(partition, dead_lettered, 1);
+    partition->successes += outcome != WEIR_DEAD;
 }
 
 static void finish_with(struct weir_partition *partition, struct weir_key *key, struct weir_message *before,
                         enum weir_outcome outcome)
 {
-    count_success(partition, outcome);
+    count_end(partition, outcome);
     finish_after(partition, key, before);
 }
 
@@ -548,6 +575,49 @@ void weir_partition_take_output(struct weir_partition *partition, struct weir_em
     go_on(partition, key); /* a drain does not wait for another try */
 }
 
+/* ---- exactly once ---- */
+
+void weir_partition_finish_enrolled(struct weir_partition *partition, struct weir_message *message)
+{
+    struct weir_key *key = message->owner;
+    if (message->outputs && message->outcome != WEIR_DEAD)
+        weir_partition_count(partition, outputs_sent, message->outputs->count);
+    if (key) {
+        WEIR_CHECK(key->first == message && weir_key_is_writing(key));
+        ready(partition, key);
+        finish_with(partition, key, NULL, (enum weir_outcome)message->outcome);
+        go_on(partition, key);
+    } else {
+        count_end(partition, (enum weir_outcome)message->outcome);
+        finish_message(partition, message);
+    }
+}
+
+void weir_partition_disenroll(struct weir_partition *partition, struct weir_message *message)
+{
+    struct weir_key *key = message->owner;
+    enum weir_kafka_error error = message->outputs->refusal;
+    WEIR_CHECK(key && key->first == message && weir_key_is_writing(key));
+    message->enrolled = false;
+    if (key->state == WEIR_KEY_SENDING) {
+        weir_partition_count(partition, output_failures, 1);
+        fail(partition, key);
+    } else {
+        weir_outputs_drop(message);
+        refused(partition, key, error);
+    }
+    go_on(partition, key);
+}
+
+void weir_partition_drop_enrolled(struct weir_partition *partition, struct weir_message *message)
+{
+    struct weir_key *key = message->owner;
+    WEIR_CHECK(key && key->first == message && is_stale(partition, message));
+    ready(partition, key);
+    weir_partition_drop_first(partition, key);
+    go_on(partition, key);
+}
+
 /* ---- what a run said ---- */
 
 /* The first message of a READY key is out with a handle. From now on, as the list is in the order of this time. */
@@ -574,7 +644,11 @@ static bool answer_probe(struct weir_partition *partition, struct weir_message *
 
 void weir_partition_finish_at_once(struct weir_partition *partition, struct weir_message *message)
 {
-    count_success(partition, (enum weir_outcome)message->outcome);
+    if (weir_partition_is_exactly_once(partition)) {
+        weir_partition_enroll(partition, message, (enum weir_outcome)message->outcome);
+        return;
+    }
+    count_end(partition, (enum weir_outcome)message->outcome);
     finish(partition, message);
     weir_partition_free_message(partition, message);
 }
@@ -584,6 +658,15 @@ static void send_first(struct weir_partition *partition, struct weir_key *key, e
     key->first->outputs->outcome = outcome;
     enter_list(partition, key, WEIR_KEY_SENDING);
     send_outputs(partition, key);
+}
+
+static void enroll_first(struct weir_partition *partition, struct weir_key *key, enum weir_outcome outcome)
+{
+    weir_partition_enroll(partition, key->first, outcome);
+    if (key->first->outputs)
+        enter_list(partition, key, WEIR_KEY_SENDING);
+    else
+        weir_key_shift(key);
 }
 
 /* Act on the outcome of the first message of a READY key. */
@@ -599,7 +682,9 @@ static void act(struct weir_partition *partition, struct weir_key *key, enum wei
     switch (outcome) {
     case WEIR_ACK:
     case WEIR_SKIP:
-        if (key->first->outputs)
+        if (weir_partition_is_exactly_once(partition))
+            enroll_first(partition, key, outcome);
+        else if (key->first->outputs)
             send_first(partition, key, outcome);
         else
             finish_with(partition, key, NULL, outcome);

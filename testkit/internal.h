@@ -17,8 +17,8 @@
  *       may hold timers of it.
  *   T2. After each piece of the user's code has run (handler, weir_testkit_after(), the test between two runs) the
  *       open handles are looked at, before any actor takes a step: so no answer is missed.
- *   T3. Logs are written to by the kit and by the consumer, and of both the kit hears at once, so a message's offset is
- *       its index.
+ *   T3. Logs are written to by the kit and by the consumer, and the kit hears of both, so a message's offset is its
+ *       index. In a transaction it hears when that is committed: what was aborted, and control records, leave holes.
  */
 #ifndef WEIR_TESTKIT_INTERNAL_H
 #define WEIR_TESTKIT_INTERNAL_H

@@ -189,7 +189,8 @@ bool weir_kit_process_start(struct weir_testkit *kit, struct weir_error *error)
     struct weir_fake_member member = {.group = weir_config_kafka_get(kit->config, "group.id"),
                                       .topics = options->topics,
                                       .instance_id = weir_config_kafka_get(kit->config, "group.instance.id"),
-                                      .cooperative = true};
+                                      .cooperative = true,
+                                      .transactional = options->delivery == WEIR_EXACTLY_ONCE};
     process->kit = kit;
     process->number = kit->process_count++;
     process->kafka = weir_fake_client_create(kit->cluster, &member);

@@ -63,21 +63,33 @@ static struct kit_lane *choose_lane(struct weir_testkit *kit, const struct kit_l
     return lane_of(kit, log, key, key_size);
 }
 
+/* In the order of its lane: what was written in a transaction is known when that is committed, and others may have been
+ * sent meanwhile. */
+static void enter_lane(struct weir_testkit_message *message)
+{
+    struct weir_testkit_message **link = &message->lane->produced;
+    while (*link && (*link)->offset > message->offset)
+        link = &(*link)->before;
+    message->before = *link;
+    *link = message;
+}
+
 void weir_kit_sent(struct weir_testkit *kit, struct kit_log *log, int64_t offset,
                    const struct weir_testkit_record *record)
 {
-    WEIR_CHECK(offset == (int64_t)log->count); /* T3 */
     struct weir_testkit_message *message = weir_kit_allocate(sizeof *message);
     message->kit = kit;
     message->log = log;
     message->offset = offset;
     message->lane = choose_lane(kit, log, record->key, record->key_size);
-    if (message->lane) {
-        message->before = message->lane->produced;
-        message->lane->produced = message;
+    if (message->lane)
+        enter_lane(message);
+    while ((int64_t)log->count <= offset) { /* T3 */
+        log->messages = weir_kit_grow(log->messages, log->count, &log->capacity, sizeof(struct weir_testkit_message *));
+        log->messages[log->count++] = NULL;
     }
-    log->messages = weir_kit_grow(log->messages, log->count, &log->capacity, sizeof(struct weir_testkit_message *));
-    log->messages[log->count++] = message;
+    WEIR_CHECK(log->messages[offset] == NULL);
+    log->messages[offset] = message;
     kit->sent++;
 }
 
@@ -143,6 +155,8 @@ static struct kit_run *run_begin(struct kit_process *process, struct weir_testki
     struct weir_testkit *kit = process->kit;
     const struct kit_log *log = sent->log;
     uint64_t assignment = weir_fake_client_assignments(process->kafka, log->topic, log->partition);
+    if (weir_config_options(kit->config)->delivery == WEIR_EXACTLY_ONCE)
+        assignment += message->epoch << 16; /* of which a producer that fails begins another */
     if (!weir_fake_client_holds(process->kafka, log->topic, log->partition))
         weir_kit_violate(kit, "%s/%d at %" PRId64 " starts in a consumer that does not hold the partition", log->topic,
                          (int)log->partition, sent->offset);
@@ -223,7 +237,8 @@ struct weir_testkit_message *weir_kit_run_begin(struct kit_process *process, str
     struct weir_testkit *kit = process->kit;
     struct kit_log *log = weir_kit_log(kit, weir_message_topic(message), weir_message_partition(message));
     int64_t offset = weir_message_offset(message);
-    if (!log || offset < 0 || (uint64_t)offset >= log->count || !is_as_sent(kit, log, message)) {
+    if (!log || offset < 0 || (uint64_t)offset >= log->count || !log->messages[offset] ||
+        !is_as_sent(kit, log, message)) {
         weir_kit_violate(kit, "%s/%d at %" PRId64 ": a run of what was not sent so", weir_message_topic(message),
                          (int)weir_message_partition(message), offset);
         return NULL;
@@ -415,10 +430,11 @@ static struct weir_kafka_offset committed_of(const struct weir_testkit *kit, con
 
 static void check_floor(struct weir_testkit *kit, struct kit_log *log)
 {
-    while ((size_t)log->floor < log->count && weir_kit_is_over(log->messages[log->floor]))
+    while ((size_t)log->floor < log->count &&
+           (!log->messages[log->floor] || weir_kit_is_over(log->messages[log->floor])))
         log->floor++;
     int64_t committed = committed_of(kit, log).offset;
-    if (committed > log->floor)
+    if (committed > log->floor && (size_t)log->floor < log->count)
         weir_kit_violate(kit, "%s/%d: offset %" PRId64 " is committed, but %" PRId64 " is not over", log->topic,
                          (int)log->partition, committed, log->floor);
 }
@@ -462,6 +478,8 @@ static void check_loss(struct weir_testkit *kit, struct kit_log *log)
     struct weir_kafka_offset committed = committed_of(kit, log);
     for (size_t i = 0; i < log->count; i++) {
         const struct weir_testkit_message *message = log->messages[i];
+        if (!message)
+            continue;
         bool comes_again = message->offset >= committed.offset &&
                            (committed.offset < 0 || !map_has_finished(&committed, message->offset));
         if (!weir_kit_is_over(message) && !comes_again)
@@ -494,6 +512,8 @@ int weir_testkit_verdict(struct weir_testkit *kit, struct weir_error *error)
 static void free_messages(struct weir_testkit *kit, struct kit_log *log)
 {
     for (size_t i = 0; i < log->count; i++) {
+        if (!log->messages[i])
+            continue;
         for (size_t run = 0; run < log->messages[i]->run_count; run++)
             free(log->messages[i]->runs[run].written);
         free(log->messages[i]->runs);

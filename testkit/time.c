@@ -74,7 +74,7 @@ static const struct weir_testkit_message *first_that_is_not_over(const struct we
         for (int32_t partition = 0; partition < kit->topics[i].partition_count; partition++) {
             const struct kit_log *log = kit->topics[i].logs[partition];
             for (size_t offset = 0; offset < log->count; offset++) {
-                if (!weir_kit_is_over(log->messages[offset]))
+                if (log->messages[offset] && !weir_kit_is_over(log->messages[offset]))
                     return log->messages[offset];
             }
         }

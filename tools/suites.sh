@@ -8,7 +8,7 @@ test_suites_of_librdkafka=(unit scenario sim broker chaos) # which another librd
 lane_of() { # PART
     case $1 in
     *scenario | install | examples) echo waits ;;
-    broker | chaos | stores) echo broker ;;
+    broker | chaos | stores | exactly-once) echo broker ;;
     *) echo computes ;;
     esac
 }
@@ -139,6 +139,18 @@ run_fuzzers() { # FUZZER...
 part_broker() {
     built "${test_prefix}broker" "$test_build" broker || return 0
     run_on_kafka "${test_prefix}broker" run_broker
+}
+
+# Members in processes of their own are killed, stopped, added, and brokers as well, while what they emit is counted.
+part_exactly-once() {
+    built "$1" "$test_build" once || return 0
+    run_on_kafka "$1" run_once
+}
+
+run_once() {
+    local filter=()
+    [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
+    "$test_folder/tests/test-once" --verbose --jobs 1 --timeout 400 "${filter[@]}"
 }
 
 # One at a time: some act on the broker that all share.

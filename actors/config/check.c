@@ -267,6 +267,35 @@ static int check_journal(const struct weir_config *config, struct weir_error *er
     return 0;
 }
 
+/* What does not go with weir.delivery=exactly-once. */
+static int check_exactly_once(const struct weir_config *config, struct weir_error *error)
+{
+    const struct weir_options *options = &config->options;
+    if (options->delivery != WEIR_EXACTLY_ONCE)
+        return 0;
+    const char *isolation = weir_config_kafka_get(config, "isolation.level");
+    if (isolation && strcmp(isolation, "read_committed") != 0)
+        return weir_error_set(
+            error, WEIR_INVALID,
+            "isolation.level=%.40s: weir.delivery=exactly-once reads what is committed only; leave it "
+            "out",
+            isolation);
+    if (options->later_policy == WEIR_LATER_ABANDON)
+        return weir_error_set(
+            error, WEIR_INVALID,
+            "weir.later.policy=abandon: not with weir.delivery=exactly-once, as who holds the message "
+            "may still emit; use the policy wait");
+    if (options->crash_journal[0] != '\0')
+        return weir_error_set(error, WEIR_INVALID,
+                              "weir.crash.journal=%.100s: not with weir.delivery=exactly-once yet; leave it out",
+                              options->crash_journal);
+    if (options->commit_map_bytes_max == 0)
+        return weir_error_set(error, WEIR_INVALID,
+                              "weir.commit.map.bytes.max=0: weir.delivery=exactly-once tells by the map what is "
+                              "finished; leave it out");
+    return 0;
+}
+
 static int check_delivery(const struct weir_config *config, struct weir_error *error)
 {
     if (config->options.delivery != WEIR_AT_MOST_ONCE || config->options.retry_attempts_max == 1 ||
@@ -426,8 +455,8 @@ static void derive(struct weir_config *config)
 int weir_config_finish(struct weir_config *config, struct weir_error *error)
 {
     typedef int check(const struct weir_config *config, struct weir_error *error);
-    static check *const CHECKS[] = {check_present, check_pairs,    check_drain, check_later,     check_dead_letters,
-                                    check_journal, check_delivery, check_loops, weir_scope_check};
+    static check *const CHECKS[] = {check_present, check_pairs,    check_drain,        check_later, check_dead_letters,
+                                    check_journal, check_delivery, check_exactly_once, check_loops, weir_scope_check};
     for (size_t index = 0; index < WEIR_COUNT(CHECKS); index++) {
         int code = CHECKS[index](config, error);
         if (code != 0)
@@ -445,6 +474,10 @@ int weir_config_finish_batches(struct weir_config *config, struct weir_error *er
                               "weir.crash.journal=%.100s: knows one message a handler, and a batch has many; leave it "
                               "out, or use weir_consumer_create()",
                               options->crash_journal);
+    if (options->delivery == WEIR_EXACTLY_ONCE)
+        return weir_error_set(error, WEIR_INVALID,
+                              "weir.delivery=exactly-once: not with a handler of batches yet; use at-least-once, or "
+                              "weir_consumer_create()");
     if (options->batch_scope == WEIR_BATCH_KEY && options->ordering == WEIR_ORDERING_NONE)
         return weir_error_set(
             error, WEIR_INVALID,

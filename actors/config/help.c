@@ -187,7 +187,9 @@ static const char CONSTRAINTS[] =
     "  ones are looked into.\n"
     "- `weir.later.policy=abandon` needs `weir.later.deadline.ms` and a dead letter topic.\n"
     "- `weir.held.policy=dead` needs a dead letter topic; without one the default is `wait`.\n"
-    "- `weir.delivery=at-most-once` runs a message once: `weir.retry.attempts.max` is 1 or not set.\n";
+    "- `weir.delivery=at-most-once` runs a message once: `weir.retry.attempts.max` is 1 or not set.\n"
+    "- `weir.delivery=exactly-once` goes with `isolation.level=read_committed` or none, with a map\n"
+    "  (`weir.commit.map.bytes.max` above 0), without `weir.crash.journal`, and with `weir.later.policy=wait`.\n";
 
 static const char PROPERTIES[] =
     "\n"

@@ -33,7 +33,8 @@ static const struct owned OWNED[] = {
     {"produce.offset.report", "delivery reports are Weir's"},
     {"request.required.acks", "a dead letter counts once all replicas have it"},
     {"statistics.interval.ms", "Weir reads them itself; see weir.stats.interval.ms"},
-    {"transactional.id", "dead letters are sent outside transactions"},
+    {"transaction.timeout.ms", "Weir's transactions keep to 15 s; see weir.transaction.interval.ms"},
+    {"transactional.id", "with weir.delivery=exactly-once Weir names its producer itself, by group.instance.id if set"},
 };
 
 /* Callbacks and pointers: librdkafka refuses them as text anyway; this says what to use instead. */

@@ -14,6 +14,7 @@
 #include "actors/kafka_fake/internal.h"
 #include "runtime/check.h"
 #include "runtime/worker.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -422,6 +423,10 @@ static const struct weir_kafka_ops ops = {
     .seek = weir_fake_seek,
     .commit = weir_fake_commit,
     .produce = weir_fake_produce,
+    .transaction_begin = weir_fake_transaction_begin,
+    .transaction_offsets = weir_fake_transaction_offsets,
+    .transaction_commit = weir_fake_transaction_commit,
+    .transaction_abort = weir_fake_transaction_abort,
     .partition_count = fake_partition_count,
     .cluster_id = fake_cluster_id,
     .close = fake_close,
@@ -444,6 +449,12 @@ struct weir_kafka *weir_fake_client_create(struct weir_fake_cluster *cluster, co
     for (; *end; end = &(*end)->next)
         client->number++;
     *end = client;
+    if (member->transactional) { /* a name of its own, or that of its instance */
+        char name[96];
+        snprintf(name, sizeof name, "producer-%.64s-%u", member->instance_id ? member->instance_id : "",
+                 member->instance_id ? 0 : client->number);
+        client->transactional_id = weir_fake_intern(cluster, name);
+    }
     return &client->kafka;
 }
 

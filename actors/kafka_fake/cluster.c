@@ -240,6 +240,7 @@ struct weir_fake_settings weir_fake_settings_default(void)
         .park_ns_max = 5000 * FAKE_MS,
         .request_timeout_ns = 5000 * FAKE_MS,
         .delivery_timeout_ns = 10000 * FAKE_MS,
+        .transaction_timeout_ns = 15000 * FAKE_MS,
         .heartbeat_ns = 300 * FAKE_MS,
         .session_timeout_ns = 10000 * FAKE_MS,
         .rebalance_timeout_ns = 60000 * FAKE_MS,
@@ -299,6 +300,7 @@ void weir_fake_destroy(struct weir_fake_cluster *cluster)
     }
     weir_fake_groups_free(cluster);
     weir_fake_topics_free(cluster);
+    weir_fake_transactions_free(cluster);
     names_free(cluster);
     for (size_t i = 0; i < FAKE_VIOLATIONS_KEPT; i++)
         free(cluster->violations[i]);

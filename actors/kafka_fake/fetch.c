@@ -178,13 +178,24 @@ struct fetch {
 
 static void kick(struct weir_kafka_queue *queue);
 
+/* As far as readers of what is committed see. */
+static int64_t end_of(const struct weir_kafka_queue *queue)
+{
+    return weir_fake_stable_end(queue->client->cluster, queue->topic, queue->partition);
+}
+
 static void put_records(struct weir_kafka_queue *queue, const struct fake_log *log)
 {
+    int64_t end = end_of(queue);
     struct weir_fake_client *client = queue->client;
     struct weir_fake_cluster *cluster = client->cluster;
     size_t index = weir_fake_log_find(log, queue->fetch_offset);
     uint64_t count = weir_fake_between(cluster, 1, cluster->settings.fetch_messages_max);
-    for (; count > 0 && index < log->count; count--, index++) {
+    for (; count > 0 && index < log->count && log->records[index]->offset < end; count--, index++) {
+        if (weir_fake_record_is_aborted(log->records[index])) {
+            queue->fetch_offset = log->records[index]->offset + 1;
+            continue;
+        }
         struct fake_native *native = native_make(client, WEIR_RECORD_MESSAGE, log->records[index]->offset);
         native->record = weir_fake_record_copy(log->records[index]);
         queue->fetch_offset = native->offset + 1;
@@ -192,8 +203,8 @@ static void put_records(struct weir_kafka_queue *queue, const struct fake_log *l
         cluster->counts.records_fetched++;
         queue_put(queue, native);
     }
-    if (index == log->count)
-        queue->fetch_offset = log->end; /* past a hole at the end */
+    if (index == log->count || log->records[index]->offset >= end)
+        queue->fetch_offset = end; /* past a hole at the end */
 }
 
 static void step_back(struct weir_kafka_queue *queue, const struct fake_log *log)
@@ -217,19 +228,21 @@ static void fetch_from(struct weir_kafka_queue *queue, const struct fake_log *lo
     }
     if (weir_fake_roll(cluster, cluster->faults.redelivery))
         step_back(queue, log);
-    if (queue->fetch_offset < log->end) {
+    int64_t end = end_of(queue);
+    if (queue->fetch_offset < end) {
         put_records(queue, log);
-    } else if (queue->eof_offset != log->end) {
-        queue->eof_offset = log->end;
+    } else if (queue->eof_offset != end) {
+        queue->eof_offset = end;
         cluster->counts.eof_records++;
-        queue_put(queue, native_make(queue->client, WEIR_RECORD_EOF, log->end));
+        queue_put(queue, native_make(queue->client, WEIR_RECORD_EOF, end));
     }
 }
 
 static bool is_at_rest(const struct weir_kafka_queue *queue)
 {
     const struct fake_log *log = weir_fake_log(queue->client->cluster, queue->topic, queue->partition);
-    return log && queue->fetch_offset == log->end && queue->eof_offset == log->end;
+    int64_t end = log ? end_of(queue) : 0;
+    return log && queue->fetch_offset >= end && queue->eof_offset == end;
 }
 
 static void on_spurious_wake(void *argument)

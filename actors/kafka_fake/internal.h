@@ -10,6 +10,7 @@
  *   fetch.c    partition queues, prefetch, records given out
  *   request.c  the four requests
  *   produce.c  the producer
+ *   transaction.c  its transactions, and what they hide from readers
  *
  * Names are interned by the cluster, so that two names are equal when their pointers are.
  */
@@ -90,6 +91,33 @@ struct fake_topic {
     size_t message_bytes_max; /* 0: none but the cluster's */
 };
 
+enum fake_transaction_state { FAKE_TRANSACTION_OPEN, FAKE_TRANSACTION_COMMITTED, FAKE_TRANSACTION_ABORTED };
+
+struct fake_write {
+    const char *topic; /* interned */
+    int32_t partition;
+    int64_t offset;
+    void *opaque; /* there until the client has been told how the transaction ended */
+};
+
+struct fake_transaction {
+    struct fake_transaction *next; /* the cluster's, ended ones too */
+    struct weir_fake_client *client;
+    struct fake_group *group;
+    enum fake_transaction_state state;
+    bool doomed; /* can only be aborted */
+    struct fake_write *writes;
+    size_t write_count, write_capacity;
+    struct weir_kafka_offset *offsets; /* pending */
+    size_t offset_count;
+};
+
+struct fake_producer_name {
+    struct fake_producer_name *next;
+    const char *text; /* interned */
+    uint64_t epoch;   /* of the producer that may use it */
+};
+
 struct weir_fake_cluster {
     struct weir_simulation *simulation;
     struct weir_random random;
@@ -102,6 +130,8 @@ struct weir_fake_cluster {
     struct fake_topic *topics;
     struct fake_group *groups;
     struct weir_fake_client *clients;
+    struct fake_transaction *transactions;
+    struct fake_producer_name *producer_names;
     uint64_t broker_down_until_ns, coordinator_down_until_ns;
     uint64_t coordinator_outages; /* numbers them */
     uint64_t commit_version;
@@ -248,6 +278,10 @@ struct weir_fake_client {
     struct fake_failure failures[WEIR_FAKE_REQUESTS];
     struct fake_produce *produces;
     uint64_t produces_open;
+    const char *transactional_id; /* interned; NULL: none */
+    bool has_producer, in_transaction;
+    uint64_t producer_epoch;
+    struct fake_transaction *transaction; /* that it has begun last */
     uint64_t fetched_bytes;
 };
 
@@ -283,6 +317,22 @@ void weir_fake_member_cut_off(struct weir_fake_client *client, uint64_t duration
 void weir_fake_member_outage(struct weir_fake_client *client);      /* of the coordinator, which begins now */
 void weir_fake_metadata_refresh(struct weir_fake_cluster *cluster); /* clients will see what has changed */
 void weir_fake_metadata_first(struct weir_fake_client *client);     /* at start: what a join reckons with */
+
+/* ---- transaction.c ---- */
+
+/* The log's last record was written in it. */
+void weir_fake_transaction_write(struct fake_transaction *transaction, const char *topic, int32_t partition,
+                                 int64_t offset, void *opaque);
+bool weir_fake_record_is_aborted(const struct weir_fake_record *record);
+/* Is the group's offset about to be changed by a transaction? `topic` is interned. */
+bool weir_fake_offset_is_unstable(const struct fake_group *group, const char *topic, int32_t partition);
+void weir_fake_produces_purge(struct weir_fake_client *client); /* produce.c: all that is on its way fails */
+void weir_fake_transactions_free(struct weir_fake_cluster *cluster);
+int weir_fake_transaction_begin(struct weir_kafka *kafka, uint64_t tag);
+int weir_fake_transaction_offsets(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count,
+                                  uint64_t tag);
+int weir_fake_transaction_commit(struct weir_kafka *kafka, uint64_t tag);
+int weir_fake_transaction_abort(struct weir_kafka *kafka, uint64_t tag);
 
 /* ---- fetch.c ---- */
 

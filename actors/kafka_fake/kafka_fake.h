@@ -53,6 +53,7 @@ struct weir_fake_settings {
     uint64_t park_ns_max;                    /* how late a parked commit is applied */
     uint64_t request_timeout_ns;             /* then a request is answered as retriable */
     uint64_t delivery_timeout_ns;            /* the same of produced messages */
+    uint64_t transaction_timeout_ns;         /* then an open transaction is aborted, and its producer fenced */
     uint64_t heartbeat_ns;                   /* within this a member learns what the coordinator wants of it */
     uint64_t session_timeout_ns;             /* a silent member is fenced */
     uint64_t rebalance_timeout_ns;           /* a member that leaves an event unanswered is fenced */
@@ -92,6 +93,10 @@ struct weir_fake_faults {
     uint16_t produce_unknown_topic;
     uint16_t produce_authorization;
     uint16_t produce_queue_full; /* at the call */
+    uint16_t transaction_error;  /* a request is answered as retriable, and not carried out */
+    uint16_t transaction_unsure; /* the same, but it was */
+    uint16_t transaction_abort;  /* it can only be aborted */
+    uint16_t transaction_fatal;  /* the producer is finished; a commit may have been carried out */
 };
 
 /* What has happened, so that a test can tell that its faults did occur. */
@@ -102,6 +107,7 @@ struct weir_fake_counts {
     uint64_t error_records, eof_records, out_of_range, short_pulls, spurious_wakes;
     uint64_t rebalances, assigns, revokes, losses, members_fenced;
     uint64_t produced, produce_errors, produce_written_errors;
+    uint64_t transactions_committed, transactions_aborted, transactions_expired;
     uint64_t requests, request_errors, no_memory;
 };
 
@@ -148,6 +154,7 @@ struct weir_fake_record {
     size_t key_size, value_size;
     struct weir_kafka_header *headers;
     size_t header_count;
+    const struct fake_transaction *transaction; /* NULL: none */
 };
 
 /** Append. Partition -1: by key, as clients do. Returns the offset. The topic must exist. */
@@ -167,8 +174,15 @@ int64_t weir_fake_log_end(const struct weir_fake_cluster *cluster, const char *t
 bool weir_fake_read(const struct weir_fake_cluster *cluster, const char *topic, int32_t partition, int64_t offset,
                     struct weir_fake_record *record);
 
-/** Called after each record that a client has written, with what it was produced with; `opaque` is NULL once that has
- *  been reported, as nobody may be there any more. `kafka` is the client. */
+/** The first record at or above `offset` that readers of what is committed see now; false: none. And how far they see.
+ */
+bool weir_fake_read_committed(const struct weir_fake_cluster *cluster, const char *topic, int32_t partition,
+                              int64_t offset, struct weir_fake_record *record);
+int64_t weir_fake_stable_end(const struct weir_fake_cluster *cluster, const char *topic, int32_t partition);
+
+/** Called after each record that a client has written, in a transaction when that is committed, with what it was
+ * produced with; `opaque` is NULL once that has been reported, as nobody may be there any more. `kafka` is the client.
+ */
 typedef void weir_fake_written(void *user, struct weir_kafka *kafka, void *opaque, const char *topic, int32_t partition,
                                int64_t offset);
 void weir_fake_on_written(struct weir_fake_cluster *cluster, weir_fake_written *function, void *user);
@@ -199,6 +213,7 @@ struct weir_fake_member {
     const char *topics;      /* separated by commas; one that begins with ^ is a regular expression */
     const char *instance_id; /* static membership; NULL: none */
     bool cooperative;        /* all members of a group alike */
+    bool transactional;      /* its producer writes in transactions only */
 };
 
 /** A client: destroyed through its table, and its memory freed with the cluster. */

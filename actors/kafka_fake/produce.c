@@ -16,8 +16,9 @@ struct fake_produce {
     struct fake_produce *previous, *next; /* the client's, while it has not been reported */
     struct weir_fake_client *client;
     struct weir_fake_record *record;
-    const char *topic; /* interned */
-    int32_t partition; /* -1: by key */
+    const char *topic;                    /* interned */
+    int32_t partition;                    /* -1: by key */
+    struct fake_transaction *transaction; /* NULL: none */
     void *opaque;
     uint64_t deadline_ns;
     enum weir_kafka_error error;
@@ -53,6 +54,8 @@ static void report(struct fake_produce *produce)
     if (weir_fake_client_is_gone(client))
         return;
     client->cluster->counts.produce_errors += produce->error != WEIR_KAFKA_NONE;
+    if (produce->transaction && produce->error != WEIR_KAFKA_NONE)
+        produce->transaction->doomed = true;
     weir_fake_note(client, &(struct weir_kafka_event){.kind = WEIR_KAFKA_DELIVERED,
                                                       .error = produce->error,
                                                       .text = produce->text,
@@ -140,7 +143,9 @@ static void append(const struct fake_produce *produce)
         partition = weir_fake_choose_partition(cluster, &message);
     int64_t offset = weir_fake_append(cluster, partition, &message);
     cluster->counts.produced++;
-    if (cluster->on_written)
+    if (produce->transaction)
+        weir_fake_transaction_write(produce->transaction, produce->topic, partition, offset, produce->opaque);
+    else if (cluster->on_written)
         cluster->on_written(cluster->on_written_user, &produce->client->kafka,
                             produce->reported ? NULL : produce->opaque, produce->topic, partition, offset);
 }
@@ -151,10 +156,39 @@ void weir_fake_on_written(struct weir_fake_cluster *cluster, weir_fake_written *
     cluster->on_written_user = user;
 }
 
+static bool is_denied(const struct fake_produce *produce)
+{
+    const struct fake_topic *topic = weir_fake_topic(produce->client->cluster, produce->topic);
+    return topic && topic->denied;
+}
+
+/* The partition is not let into the transaction. librdkafka says that this has failed, and not for which message; that
+ * one stays where it is until it is purged. */
+static void refuse_transaction(struct fake_produce *produce)
+{
+    struct weir_fake_client *client = produce->client;
+    produce->transaction->doomed = true;
+    produce->error = WEIR_KAFKA_RETRIABLE;
+    produce->text = "message timed out";
+    report_after(produce, client->cluster->settings.delivery_timeout_ns);
+    if (!weir_fake_client_is_gone(client))
+        weir_fake_note(client, &(struct weir_kafka_event){.kind = WEIR_KAFKA_TRANSACTED,
+                                                          .error = WEIR_KAFKA_AUTHORIZATION,
+                                                          .text = "topic authorization failed"});
+}
+
 static void arrive(struct fake_produce *produce)
 {
     struct weir_fake_cluster *cluster = produce->client->cluster;
     const char *text = NULL;
+    if (produce->transaction && produce->transaction->state != FAKE_TRANSACTION_OPEN) {
+        answer(produce, WEIR_KAFKA_ABORT, "the transaction has ended");
+        return;
+    }
+    if (produce->transaction && is_denied(produce)) {
+        refuse_transaction(produce);
+        return;
+    }
     enum weir_kafka_error error = refusal(produce, &text);
     struct fake_failure failure = {0};
     if (error == WEIR_KAFKA_NONE && weir_fake_failure_take(produce->client, WEIR_FAKE_PRODUCE, &failure)) {
@@ -252,16 +286,28 @@ int weir_fake_produce(struct weir_kafka *kafka, const struct weir_kafka_produce 
     struct weir_fake_client *client = weir_fake_client_of(kafka);
     if (!client->started || weir_fake_client_is_gone(client))
         weir_fake_violate(client->cluster, "client %u: produce before start or after the end", client->number);
+    if (client->transactional_id && !client->in_transaction)
+        weir_fake_violate(client->cluster, "client %u: produce outside of a transaction", client->number);
     enum weir_kafka_error ignored;
     int code = refuse(client, message, kafka_error ? kafka_error : &ignored);
     if (code)
         return code;
     struct fake_produce *produce = produce_make(client, message);
     produce->opaque = opaque;
+    produce->transaction = client->transactional_id ? client->transaction : NULL;
     uint64_t delay_ns =
         weir_fake_lane(client, &client->lane_request_ns[FAKE_LANE_PRODUCE], weir_fake_latency(client->cluster));
     weir_fake_after(client->cluster, delay_ns, on_produce_arrives, produce_free, produce);
     return 0;
+}
+
+void weir_fake_produces_purge(struct weir_fake_client *client)
+{
+    while (client->produces) {
+        client->produces->error = WEIR_KAFKA_RETRIABLE;
+        client->produces->text = "purged";
+        report(client->produces);
+    }
 }
 
 /* What is reported here may still be written: the events that carry it go on without a report. */

@@ -186,6 +186,10 @@ static void do_fetch_committed(struct request *request)
     for (size_t i = 0; i < request->count; i++) {
         struct weir_kafka_offset *offset = &request->offsets[i];
         struct fake_commit *commit = weir_fake_group_commit(request->client->group, offset->topic, offset->partition);
+        if (weir_fake_offset_is_unstable(request->client->group, offset->topic, offset->partition)) {
+            offset->error = WEIR_KAFKA_RETRIABLE;
+            continue;
+        }
         free((void *)(uintptr_t)offset->metadata);
         offset->offset = commit ? commit->offset : -1;
         offset->leader_epoch = commit ? commit->leader_epoch : -1;

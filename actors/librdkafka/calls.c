@@ -74,7 +74,9 @@ static void replace(rd_kafka_topic_partition_list_t **list, rd_kafka_topic_parti
 /* Each try has a list of its own: librdkafka's update of one that has results already would leak them. */
 static void fetch_committed(struct weir_rdkafka *client, struct weir_rdkafka_request *request)
 {
-    uint64_t deadline_ns = deadline_after(CALL_MS_MAX);
+    /* An offset that a transaction is about to change is not told until that has ended; and it may be ours, whose end
+     * waits behind this call. */
+    uint64_t deadline_ns = deadline_after(client->transactions.id ? 0 : CALL_MS_MAX);
     do {
         rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_copy(request->list);
         request->error = rd_kafka_committed(client->rk, list, CALL_MS);
@@ -175,6 +177,10 @@ static void ask_metadata(struct weir_rdkafka *client, struct weir_rdkafka_reques
 
 void weir_rdkafka_call(struct weir_rdkafka *client, struct weir_rdkafka_request *request)
 {
+    if (request->job >= WEIR_RDKAFKA_JOB_BEGIN) { /* also while the client is closed: what is open must end */
+        weir_rdkafka_transact(client, request);
+        return;
+    }
     if (is_closing(client) && request->job != WEIR_RDKAFKA_JOB_DESTROY) {
         request->error = RD_KAFKA_RESP_ERR__DESTROY;
         return;
@@ -194,6 +200,8 @@ void weir_rdkafka_call(struct weir_rdkafka *client, struct weir_rdkafka_request 
     case WEIR_RDKAFKA_JOB_DESTROY:
         rd_kafka_destroy(request->producer);
         request->producer = NULL;
+        break;
+    default:
         break;
     }
 }

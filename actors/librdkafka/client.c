@@ -318,6 +318,7 @@ static void destroy(struct weir_kafka *kafka)
     weir_rdkafka_requests_deinit(client);
     weir_rdkafka_group_deinit(client);
     weir_rdkafka_producers_deinit(client);
+    weir_rdkafka_transactions_deinit(client);
     weir_rdkafka_metadata_deinit(client);
     if (client->topics)
         rd_kafka_topic_partition_list_destroy(client->topics);
@@ -342,6 +343,10 @@ static const struct weir_kafka_ops OPS = {
     .seek = weir_rdkafka_seek,
     .commit = weir_rdkafka_commit,
     .produce = weir_rdkafka_produce,
+    .transaction_begin = weir_rdkafka_transaction_begin,
+    .transaction_offsets = weir_rdkafka_transaction_offsets,
+    .transaction_commit = weir_rdkafka_transaction_commit,
+    .transaction_abort = weir_rdkafka_transaction_abort,
     .partition_count = weir_rdkafka_partition_count,
     .cluster_id = weir_rdkafka_cluster_id,
     .close = close_client,

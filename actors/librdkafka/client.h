@@ -10,6 +10,7 @@
  *   calls.c        those calls
  *   seek.c         seeking, also where librdkafka's own seek is refused
  *   producer.c     the producer, and its replacement after a fatal error
+ *   transaction.c  the transactional one, and the calls around its transactions
  *   failure.c      librdkafka's errors as ours
  *   versions.c     versions that do harm with a setting in use
  *   metadata.c     what the client has heard of topics and of the cluster
@@ -55,6 +56,10 @@ enum weir_rdkafka_job {
     WEIR_RDKAFKA_JOB_SEEK,
     WEIR_RDKAFKA_JOB_METADATA, /* of ours: number of partitions of list->elems[0].topic */
     WEIR_RDKAFKA_JOB_DESTROY,  /* of ours: a producer that has been given up */
+    WEIR_RDKAFKA_JOB_BEGIN,    /* of a transaction, like the others */
+    WEIR_RDKAFKA_JOB_OFFSETS,
+    WEIR_RDKAFKA_JOB_COMMIT,
+    WEIR_RDKAFKA_JOB_ABORT,
 };
 
 struct weir_rdkafka_request {
@@ -67,6 +72,10 @@ struct weir_rdkafka_request {
     uint64_t try_ns, deadline_ns;          /* SEEK: when to try again, and for how long; 0: not tried yet */
     int32_t partition_count;               /* METADATA: result, or -1 */
     rd_kafka_t *producer;                  /* DESTROY */
+    rd_kafka_t *rk;                        /* of a transaction: its producer, lent */
+    bool is_made;                          /* BEGIN: that producer has been made ready */
+    enum weir_kafka_error kafka_error;     /* of a transaction: the result, and librdkafka's words */
+    char words[256];
 };
 
 struct weir_rdkafka_commit {
@@ -122,6 +131,12 @@ struct weir_rdkafka_producers {
     struct weir_rdkafka_producer *alone;   /* control's: for what was refused in a batch; NULL: none yet */
 };
 
+struct weir_rdkafka_transactions {
+    char *id;                               /* constant; NULL: none are made */
+    struct weir_rdkafka_producer *producer; /* control's; NULL: none yet */
+    bool is_made;                           /* control's: rd_kafka_init_transactions() has succeeded */
+};
+
 /* ---- queues ---- */
 
 struct weir_kafka_queue {
@@ -163,6 +178,7 @@ struct weir_rdkafka {
     struct weir_rdkafka_group group;
     struct weir_rdkafka_requests requests;
     struct weir_rdkafka_producers producers;
+    struct weir_rdkafka_transactions transactions;
     struct weir_kafka_queue *queues;
     struct weir_kafka_queue *queues_left; /* closed, see fetch.c */
     struct weir_rdkafka_topic *topics_known;
@@ -290,5 +306,19 @@ void weir_rdkafka_producers_purge(struct weir_rdkafka *client); /* what has not 
 bool weir_rdkafka_producers_are_done(struct weir_rdkafka *client);
 int weir_rdkafka_produce(struct weir_kafka *kafka, const struct weir_kafka_produce *produce, void *opaque,
                          enum weir_kafka_error *kafka_error);
+struct weir_rdkafka_producer *weir_rdkafka_producer_create(struct weir_rdkafka *client, const char *transactional_id);
+void weir_rdkafka_producer_retire(struct weir_rdkafka *client, struct weir_rdkafka_producer *producer); /* control */
+
+/* ---- transaction.c ---- */
+int weir_rdkafka_transactions_set(struct weir_rdkafka *client, const struct weir_config *config,
+                                  struct weir_error *error);
+void weir_rdkafka_transactions_deinit(struct weir_rdkafka *client);
+void weir_rdkafka_transact(struct weir_rdkafka *client, struct weir_rdkafka_request *request); /* helper */
+void weir_rdkafka_transacted(struct weir_rdkafka *client, const struct weir_rdkafka_request *request);
+int weir_rdkafka_transaction_begin(struct weir_kafka *kafka, uint64_t tag);
+int weir_rdkafka_transaction_offsets(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count,
+                                     uint64_t tag);
+int weir_rdkafka_transaction_commit(struct weir_kafka *kafka, uint64_t tag);
+int weir_rdkafka_transaction_abort(struct weir_kafka *kafka, uint64_t tag);
 
 #endif

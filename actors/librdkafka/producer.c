@@ -31,12 +31,15 @@ static void on_event(rd_kafka_t *rk, void *opaque)
 }
 
 /* NULL, and logged, where librdkafka refuses. */
-static rd_kafka_t *connect_client(const rd_kafka_conf_t *settings, bool is_alone)
+static rd_kafka_t *connect_client(const rd_kafka_conf_t *settings, bool is_alone, const char *transactional_id)
 {
     char words[256] = "";
     rd_kafka_conf_t *conf = rd_kafka_conf_dup(settings);
     if (is_alone)
         WEIR_CHECK(rd_kafka_conf_set(conf, "batch.num.messages", "1", words, sizeof words) == RD_KAFKA_CONF_OK);
+    if (transactional_id)
+        WEIR_CHECK(rd_kafka_conf_set(conf, "transactional.id", transactional_id, words, sizeof words) ==
+                   RD_KAFKA_CONF_OK);
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, words, sizeof words);
     if (rk)
         return rk;
@@ -45,13 +48,14 @@ static rd_kafka_t *connect_client(const rd_kafka_conf_t *settings, bool is_alone
     return NULL;
 }
 
-static struct weir_rdkafka_producer *create(struct weir_rdkafka *client, bool is_alone)
+static struct weir_rdkafka_producer *create_with(struct weir_rdkafka *client, bool is_alone,
+                                                 const char *transactional_id)
 {
     struct weir_rdkafka_producer *producer = weir_memory_allocate_zeroed(1, sizeof *producer);
     if (!producer)
         return NULL;
-    producer->is_alone = is_alone;
-    producer->rk = connect_client(client->producers.conf, is_alone);
+    producer->is_alone = is_alone || transactional_id; /* in a transaction nothing can be sent by another */
+    producer->rk = connect_client(client->producers.conf, is_alone, transactional_id);
     if (!producer->rk) {
         weir_memory_free(producer);
         return NULL;
@@ -59,6 +63,22 @@ static struct weir_rdkafka_producer *create(struct weir_rdkafka *client, bool is
     producer->queue = rd_kafka_queue_get_main(producer->rk);
     rd_kafka_queue_cb_event_enable(producer->queue, on_event, client);
     return producer;
+}
+
+static struct weir_rdkafka_producer *create(struct weir_rdkafka *client, bool is_alone)
+{
+    return create_with(client, is_alone, NULL);
+}
+
+struct weir_rdkafka_producer *weir_rdkafka_producer_create(struct weir_rdkafka *client, const char *transactional_id)
+{
+    return create_with(client, false, transactional_id);
+}
+
+void weir_rdkafka_producer_retire(struct weir_rdkafka *client, struct weir_rdkafka_producer *producer)
+{
+    producer->next = client->producers.retired;
+    client->producers.retired = producer;
 }
 
 /* Under the write lock. */
@@ -183,11 +203,22 @@ static rd_kafka_resp_err_t try_send(struct weir_rdkafka_producers *producers, co
     return code;
 }
 
+/* Control's alone. */
+static int produce_in_transaction(struct weir_rdkafka *client, const struct weir_kafka_produce *produce, void *opaque,
+                                  enum weir_kafka_error *kafka_error)
+{
+    const struct weir_rdkafka_producer *producer = client->transactions.producer;
+    bool refuses = !producer || client->producers.refuse; /* which control alone changes */
+    return result_of(refuses ? RD_KAFKA_RESP_ERR__STATE : send_message(producer->rk, produce, opaque), kafka_error);
+}
+
 int weir_rdkafka_produce(struct weir_kafka *kafka, const struct weir_kafka_produce *produce, void *opaque,
                          enum weir_kafka_error *kafka_error)
 {
     struct weir_rdkafka *client = weir_rdkafka_of(kafka);
     struct weir_rdkafka_producer *used;
+    if (client->transactions.id)
+        return produce_in_transaction(client, produce, opaque, kafka_error);
     rd_kafka_resp_err_t code = try_send(&client->producers, produce, opaque, &used);
     if (code == RD_KAFKA_RESP_ERR__FATAL && replace(client, used))
         code = try_send(&client->producers, produce, opaque, &used);
@@ -303,6 +334,13 @@ static void report(struct weir_rdkafka *client, struct weir_rdkafka_producer *pr
     if (rd_kafka_event_error_is_fatal(event)) {
         give_up_current(&client->producers, producer);
         error = error == WEIR_KAFKA_AUTHORIZATION ? error : WEIR_KAFKA_OTHER;
+    } else if (producer == client->transactions.producer &&
+               (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+                error == WEIR_KAFKA_ABORT)) { /* of the open transaction, not of the connection */
+        weir_rdkafka_emit(client, &(struct weir_kafka_event){.kind = WEIR_KAFKA_TRANSACTED,
+                                                             .error = error,
+                                                             .text = rd_kafka_event_error_string(event)});
+        return;
     }
     weir_rdkafka_emit(client, &(struct weir_kafka_event){.kind = WEIR_KAFKA_TROUBLE,
                                                          .error = error,
@@ -407,7 +445,9 @@ bool weir_rdkafka_producers_step(struct weir_rdkafka *client)
     struct weir_rdkafka_producers *producers = &client->producers;
     /* Control alone frees producers, so this pointer stays good without the lock. */
     struct weir_rdkafka_producer *current = atomic_load_explicit(&producers->current, memory_order_acquire);
-    if ((current && step_one(client, current)) || (producers->alone && step_one(client, producers->alone)))
+    struct weir_rdkafka_producer *transactional = client->transactions.producer;
+    if ((current && step_one(client, current)) || (producers->alone && step_one(client, producers->alone)) ||
+        (transactional && step_one(client, transactional)))
         return true;
     take_given_up(producers);
     return step_retired(client);
@@ -429,14 +469,18 @@ void weir_rdkafka_producers_purge(struct weir_rdkafka *client)
         purge(current);
     if (client->producers.alone)
         purge(client->producers.alone);
+    if (client->transactions.producer)
+        purge(client->transactions.producer);
 }
 
 bool weir_rdkafka_producers_are_done(struct weir_rdkafka *client)
 {
     struct weir_rdkafka_producers *producers = &client->producers;
     struct weir_rdkafka_producer *current = atomic_load_explicit(&producers->current, memory_order_acquire);
+    const struct weir_rdkafka_producer *transactional = client->transactions.producer;
     return (!current || is_empty(current)) && (!producers->alone || is_empty(producers->alone)) &&
-           !producers->retired && !atomic_load_explicit(&producers->given_up, memory_order_acquire);
+           (!transactional || is_empty(transactional)) && !producers->retired &&
+           !atomic_load_explicit(&producers->given_up, memory_order_acquire);
 }
 
 void weir_rdkafka_producers_init(struct weir_rdkafka *client)
@@ -453,6 +497,8 @@ void weir_rdkafka_producers_deinit(struct weir_rdkafka *client)
         rd_kafka_destroy(take_apart(current));
     if (producers->alone)
         rd_kafka_destroy(take_apart(producers->alone));
+    if (client->transactions.producer)
+        rd_kafka_destroy(take_apart(client->transactions.producer));
     while (producers->retired) {
         struct weir_rdkafka_producer *producer = producers->retired;
         producers->retired = producer->next;

@@ -247,6 +247,11 @@ static void add_high(struct weir_kafka_offset *offsets, const rd_kafka_topic_par
 /* Hand a result over; false where memory is short. */
 static bool answer(struct weir_rdkafka *client, const struct weir_rdkafka_request *request)
 {
+    if (request->job >= WEIR_RDKAFKA_JOB_BEGIN) {
+        client->requests.outstanding--;
+        weir_rdkafka_transacted(client, request);
+        return true;
+    }
     enum weir_kafka_error error = weir_rdkafka_failure(request->error);
     size_t count = (size_t)request->list->cnt;
     struct weir_kafka_offset *offsets = weir_rdkafka_offsets(request->list, request->job == WEIR_RDKAFKA_JOB_COMMITTED);

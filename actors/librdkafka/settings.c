@@ -289,6 +289,8 @@ static int consumer(rd_kafka_conf_t *conf, const struct weir_config *config, str
         code = set_users(conf, config, PRODUCER_ONLY, WEIR_COUNT(PRODUCER_ONLY), error);
     if (!code)
         code = set_all(conf, CONSUMER_FORCED, WEIR_COUNT(CONSUMER_FORCED), error);
+    if (!code && weir_config_options(config)->delivery == WEIR_EXACTLY_ONCE)
+        code = set(conf, "isolation.level", "read_committed", error);
     if (!code)
         code = set(conf, "enable.partition.eof", weir_rdkafka_eof_is_safe(library_version()) ? "true" : "false", error);
     set_software(conf);
@@ -303,10 +305,15 @@ static int consumer(rd_kafka_conf_t *conf, const struct weir_config *config, str
 static int producer(rd_kafka_conf_t *conf, const struct weir_config *config, struct weir_error *error)
 {
     int code = set_all(conf, PRODUCER_DEFAULTS, WEIR_COUNT(PRODUCER_DEFAULTS), error);
+    /* A message to a topic that there is not holds up its transaction for so long; librdkafka's default is 30 s. */
+    if (!code && weir_config_options(config)->delivery == WEIR_EXACTLY_ONCE)
+        code = set(conf, "topic.metadata.propagation.max.ms", "5000", error);
     if (!code)
         code = set_users(conf, config, CONSUMER_ONLY, WEIR_COUNT(CONSUMER_ONLY), error);
     if (!code)
         code = set_all(conf, PRODUCER_FORCED, WEIR_COUNT(PRODUCER_FORCED), error);
+    if (!code && weir_config_options(config)->delivery == WEIR_EXACTLY_ONCE)
+        code = set(conf, "transaction.timeout.ms", "15000", error);
     set_software(conf);
     rd_kafka_conf_set_log_cb(conf, on_log);
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
@@ -339,6 +346,8 @@ int weir_rdkafka_settings(struct weir_rdkafka *client, const struct weir_config 
     int code = consumer(client->conf, config, error);
     if (!code)
         code = producer(client->producers.conf, config, error);
+    if (!code)
+        code = weir_rdkafka_transactions_set(client, config, error);
     if (!code)
         code = subscribe_to(client, weir_config_options(config)->topics, error);
     return code;

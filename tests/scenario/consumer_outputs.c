@@ -119,6 +119,24 @@ Test(consumer_outputs, arrive_once_and_in_the_order_of_their_key_and_those_of_fa
     weir_scene_clear(&scene);
 }
 
+/* The mock cluster carries transactions out, without their meaning: nothing is hidden, and no offset is committed. */
+Test(consumer_outputs, arrive_in_transactions)
+{
+    struct weir_scene scene;
+    weir_scene_set(&scene, 1, emit_and_fail_some, NULL);
+    weir_mock_topic_create(scene.mock, OUT, OUT_PARTITIONS);
+    weir_scene_put_many(&scene, 0, MESSAGES, KEYS);
+    WEIR_SCENE_START(&scene, "linger.ms", "0", "weir.delivery", "exactly-once", "weir.transaction.interval.ms", "5");
+    WEIR_SCENE_UNTIL(weir_subject_stats(&scene.subject).counters.acked == MESSAGES);
+    struct weir_stats stats = weir_subject_stats(&scene.subject);
+    cr_assert_eq(stats.counters.outputs_sent, 2u * MESSAGES);
+    cr_assert_gt(stats.commits, MESSAGES / KEYS - 1);
+    cr_assert_eq(weir_subject_close(&scene.subject), WEIR_OK, "%s", scene.subject.closed_error.text);
+    cr_assert(weir_subject_adds_up(&scene.subject));
+    check_each_once(&scene);
+    weir_scene_clear(&scene);
+}
+
 /* ---- from other threads ---- */
 
 struct holder {

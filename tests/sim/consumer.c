@@ -305,6 +305,146 @@ Test(consumer, loses_no_output_with_handlers_on_threads_of_their_own)
     cr_assert_gt(run(&plan, 60).outputs, 0);
 }
 
+/* ---- exactly once ---- */
+
+Test(consumer, writes_exactly_once_when_nothing_goes_wrong)
+{
+    struct plan plan = {"exactly once, quiet",
+                        {.messages = 200, .outputs = 600, .chances = mixed, .short_percent = 50, .exactly_once = true},
+                        1,
+                        0,
+                        0,
+                        false};
+    struct sum sum = run(&plan, 60);
+    cr_assert_eq(sum.duplicates, 0);
+    cr_assert_gt(sum.outputs, sum.checked / 2);
+    cr_assert_gt(sum.letters, 0);
+}
+
+static struct weir_fake_faults with_transactions(uint16_t fatal)
+{
+    struct weir_fake_faults faults = rough; /* one message that is refused costs a transaction of many */
+    faults.produce_error = faults.produce_written_error = 4;
+    faults.transaction_error = 50;
+    faults.transaction_unsure = 50;
+    faults.transaction_abort = 50;
+    faults.transaction_fatal = fatal;
+    return faults;
+}
+
+Test(consumer, writes_exactly_once_under_faults_of_the_brokers)
+{
+    struct plan plan = {"exactly once, faults",
+                        {.messages = 150,
+                         .outputs = 600,
+                         .chances = mixed,
+                         .faults = with_transactions(10),
+                         .short_percent = 50,
+                         .exactly_once = true},
+                        2,
+                        0,
+                        0,
+                        false};
+    cr_assert_gt(run(&plan, 100).outputs, 0);
+}
+
+Test(consumer, writes_exactly_once_under_everything_at_once)
+{
+    struct plan plan = {"exactly once, everything",
+                        {.messages = 200,
+                         .outputs = 600,
+                         .chances = mixed,
+                         .faults = with_transactions(10),
+                         .later_ns_max = 3 * SECOND,
+                         .short_percent = 50,
+                         .exactly_once = true},
+                        3,
+                        15,
+                        WEIR_WORLD_ALL,
+                        false};
+    cr_assert_gt(run(&plan, 150).outputs, 0);
+}
+
+Test(consumer, writes_exactly_once_what_can_be_written_and_letters_for_the_rest)
+{
+    struct weir_fake_faults faults = with_transactions(5);
+    faults.produce_too_large = 3;
+    faults.produce_unknown_topic = 2;
+    faults.produce_authorization = 2;
+    static const char *const options[] = {"weir.retry.attempts.max", "3", NULL};
+    struct plan plan = {"exactly once, refused",
+                        {.messages = 150,
+                         .outputs = 600,
+                         .chances = mixed,
+                         .faults = faults,
+                         .short_percent = 50,
+                         .exactly_once = true,
+                         .driver_data = options},
+                        2,
+                        8,
+                        WEIR_WORLD_ALL,
+                        false};
+    cr_assert_gt(run(&plan, 100).letters, 0);
+}
+
+Test(consumer, writes_exactly_once_with_little_room_for_maps)
+{
+    static const char *const options[] = {"weir.commit.map.bytes.max", "80", "weir.window.messages.max", "64", NULL};
+    struct plan plan = {"exactly once, small maps",
+                        {.messages = 250,
+                         .outputs = 300,
+                         .null_keys = 500,
+                         .chances = mixed,
+                         .faults = with_transactions(5),
+                         .later_ns_max = 3 * SECOND,
+                         .short_percent = 50,
+                         .exactly_once = true,
+                         .driver_data = options},
+                        2,
+                        10,
+                        WEIR_WORLD_ALL,
+                        false};
+    cr_assert_gt(run(&plan, 100).outputs, 0);
+}
+
+Test(consumer, writes_exactly_once_as_static_members_and_with_the_eager_protocol)
+{
+    static const char *const options[] = {"weir.transaction.messages.max", "20", NULL};
+    struct plan plan = {"exactly once, static, eager",
+                        {.messages = 200,
+                         .outputs = 600,
+                         .chances = mixed,
+                         .faults = with_transactions(10),
+                         .eager = true,
+                         .instance_prefix = "member-",
+                         .short_percent = 50,
+                         .exactly_once = true,
+                         .driver_data = options},
+                        2,
+                        10,
+                        WEIR_WORLD_ALL,
+                        false};
+    cr_assert_gt(run(&plan, 100).outputs, 0);
+}
+
+Test(consumer, writes_exactly_once_with_handlers_on_threads_of_their_own)
+{
+    struct plan plan = {"exactly once, pool",
+                        {.messages = 200,
+                         .outputs = 600,
+                         .chances = mixed,
+                         .faults = with_transactions(10),
+                         .pool_threads = 3,
+                         .workers = 1,
+                         .short_percent = 50,
+                         .exactly_once = true},
+                        2,
+                        12,
+                        WEIR_WORLD_ALL,
+                        false};
+    cr_assert_gt(run(&plan, 100).outputs, 0);
+}
+
 Test(consumer, replays_a_seed_step_for_step)
 {
     struct plan plan = {"replay", {.messages = 150, .chances = mixed, .faults = rough}, 2, 8, WEIR_WORLD_ALL, false};

@@ -43,7 +43,7 @@ static enum weir_outcome give_out(struct weir_message *message, void *user)
 static const struct weir_own own = {give_out, NULL};
 
 /* Two topics, of which `payments` is denied as soon as 10 messages of it run. */
-static struct weir_world *make(struct weir_world_process **process)
+static struct weir_world *make_with(struct weir_world_process **process, bool exactly_once)
 {
     refusals_logged = 0;
     weir_log_set(on_log, NULL, WEIR_LOG_WARN);
@@ -52,6 +52,7 @@ static struct weir_world *make(struct weir_world_process **process)
                                                                                .partitions = 1,
                                                                                .null_keys = 1000,
                                                                                .later_ns_max = 8 * SECOND,
+                                                                               .exactly_once = exactly_once,
                                                                                .driver = &weir_own_driver,
                                                                                .driver_data = &own});
     *process = weir_world_start(world);
@@ -65,6 +66,11 @@ static struct weir_world *make(struct weir_world_process **process)
         weir_simulation_step(weir_world_simulation(world));
     cr_assert_lt(weir_world_tally(world)->finished, 10, "all was finished before it was denied");
     return world;
+}
+
+static struct weir_world *make(struct weir_world_process **process)
+{
+    return make_with(process, false);
 }
 
 static int64_t committed(struct weir_world *world, const char *topic)
@@ -118,5 +124,22 @@ Test(denied, topic_makes_no_other_wait)
     cr_assert_eq(refusals_logged, failures);
     cr_assert(weir_world_close(world, 2 * SECOND), "the close waits for commits of what is denied");
     cr_assert_eq(committed(world, "payments"), 0);
+    verdict(world);
+}
+
+Test(denied, topic_makes_no_other_wait_for_its_transaction)
+{
+    struct weir_world_process *process;
+    struct weir_world *world = make_with(&process, true);
+    for (int64_t round = 1; round <= 10; round++) {
+        weir_world_append(world, "orders", 0, -1);
+        weir_world_run(world, 15 * SECOND);
+        cr_assert_eq(committed(world, "orders"), round);
+    }
+    cr_assert_gt(refusals_logged, 0);
+    weir_fake_topic_deny(weir_world_cluster(world), "payments", false);
+    weir_world_run(world, 20 * SECOND);
+    cr_assert_eq(committed(world, "payments"), 10);
+    cr_assert(weir_world_close(world, 20 * SECOND));
     verdict(world);
 }

@@ -28,13 +28,22 @@ static enum weir_outcome invoice(struct weir_message *message, void *user)
     return result == 0 && weir_emit(message, &output) == 0 ? WEIR_ACK : WEIR_RETRY;
 }
 
-static struct weir_testkit *make(uint64_t seed)
+static struct weir_testkit *make_with(uint64_t seed, const char *delivery)
 {
     struct weir_error error = {0};
-    struct weir_testkit *kit = weir_testkit_create(NULL, invoice, NULL, seed, &error);
+    struct weir_config *config = weir_config_create();
+    cr_assert_not_null(config);
+    cr_assert_eq(weir_config_set(config, "weir.delivery", delivery, &error), 0, "%s", error.text);
+    struct weir_testkit *kit = weir_testkit_create(config, invoice, NULL, seed, &error);
+    weir_config_destroy(config);
     cr_assert_not_null(kit, "%s", error.text);
     runs = 0;
     return kit;
+}
+
+static struct weir_testkit *make(uint64_t seed)
+{
+    return make_with(seed, "at-least-once");
 }
 
 static bool is(const struct weir_testkit_record *record, const char *value)
@@ -113,4 +122,26 @@ Test(testkit_outputs, are_there_after_everything_at_once)
 {
     struct weir_error error = {0};
     cr_assert_eq(weir_testkit_seeds(weir_test_scaled(60), trial, NULL, &error), 0, "%s", error.text);
+}
+
+static int trial_exactly_once(uint64_t seed, void *user, struct weir_error *error)
+{
+    struct weir_testkit *kit = make_with(seed, "exactly-once");
+    for (unsigned count = 0; count < 40; count++) {
+        char key[8];
+        snprintf(key, sizeof key, "%u", count % 7);
+        weir_testkit_send_text(kit, NULL, key, "order", NULL);
+    }
+    int result = weir_testkit_shake(kit, 30000, 6, error);
+    result = result == 0 ? weir_testkit_finish(kit, 600000, error) : result;
+    if (result == 0)
+        cr_assert_eq(weir_testkit_outputs(kit, "invoices"), 80, "seed %llu", (unsigned long long)seed);
+    weir_testkit_destroy(kit);
+    return result;
+}
+
+Test(testkit_outputs, are_there_once_after_everything_at_once_where_that_is_asked_for)
+{
+    struct weir_error error = {0};
+    cr_assert_eq(weir_testkit_seeds(weir_test_scaled(60), trial_exactly_once, NULL, &error), 0, "%s", error.text);
 }

@@ -117,12 +117,13 @@ static const char *check_place(const struct weir_partition *partition, const str
         HOLDS(key->held, "a key waits and is not held");
         return NULL;
     case WEIR_KEY_DYING:
-        HOLDS(!active || key->timer.armed || key->first->dlq_in_flight, "a key dies, and no letter is on its way");
+        HOLDS(!active || key->timer.armed || key->first->dlq_in_flight || key->first->enrolled,
+              "a key dies, and no letter is on its way");
         HOLDS(key->held, "a key dies and is not held");
         return NULL;
     case WEIR_KEY_SENDING:
         HOLDS(key->first->outputs != NULL, "a key sends, and its message has no outputs");
-        HOLDS(!active || (key->timer.armed != (key->first->outputs->in_flight > 0)),
+        HOLDS(!active || key->first->enrolled || (key->timer.armed != (key->first->outputs->in_flight > 0)),
               "a key's outputs are neither on their way nor waiting for it, or both");
         return NULL;
     case WEIR_KEY_LATER:
@@ -161,7 +162,7 @@ static const char *check_keys(const struct weir_partition *partition)
     uint64_t out = 0;
     for (const struct weir_message *message = partition->tracker.head; message; message = message->after) {
         const struct weir_key *key = message->owner;
-        HOLDS(key || message->unfinished_only, "a tracked message is in no key's queue");
+        HOLDS(key || message->unfinished_only || message->enrolled, "a tracked message is in no key's queue");
         if (!key || key->first != message)
             continue;
         const char *wrong = check_key(partition, key);

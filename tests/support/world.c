@@ -176,6 +176,7 @@ struct weir_world *weir_world_create(const struct weir_world_settings *settings)
     WEIR_CHECK(world->simulation != NULL);
     world->cluster = weir_fake_create(world->simulation, "world-1", settings->cluster);
     weir_fake_set_faults(world->cluster, &settings->faults);
+    weir_fake_on_written(world->cluster, weir_world_written, world);
     make_topics(world);
     weir_simulation_observe(world->simulation, observe, world);
     weir_simulation_set_short_turns(world->simulation, settings->short_percent);
@@ -258,7 +259,8 @@ struct weir_world_process *weir_world_start_as(struct weir_world *world, unsigne
     struct weir_fake_member member = {.group = settings->group,
                                       .topics = settings->topics,
                                       .instance_id = *name ? name : NULL,
-                                      .cooperative = !settings->eager};
+                                      .cooperative = !settings->eager,
+                                      .transactional = settings->exactly_once};
     process->kafka = weir_fake_client_create(world->cluster, &member);
     process->system = weir_simulation_system(world->simulation, settings->workers, settings->pool_threads);
     world->processes[world->process_count++] = process;

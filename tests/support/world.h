@@ -26,6 +26,8 @@
  * Checked in the end
  *   - no message is lost: it is over, or a later consumer would get it: at or above the committed offset, and not
  *     finished by the map in its metadata;
+ *   - exactly once: no output and no letter is seen twice, none of a message that has the other, and the outputs of a
+ *     message are of one run;
  *   - nobody broke the contract of actors/kafka.h.
  *
  * Memory: from malloc, as the in-memory Kafka's, so that injected failures hit the code under test only. A process that
@@ -93,6 +95,7 @@ struct weir_world_settings {
     const char *instance_prefix;       /* static membership: followed by the process's number; NULL: dynamic */
     bool eager;                        /* else cooperative */
     bool floor_unchecked;              /* at most once: commits run ahead */
+    bool exactly_once;                 /* and what is written is seen once, by readers of what is committed */
     uint16_t preempt;                  /* thousandths, see preempt.h */
     bool trace;                        /* say on standard error what happens */
     unsigned workers;                  /* of each process's system; 0: 2 */
@@ -177,6 +180,8 @@ struct weir_world_output {
 unsigned weir_world_outputs(const struct weir_world_process *process, uint64_t run);
 void weir_world_output(const struct weir_world_process *process, uint64_t run, unsigned index,
                        struct weir_world_output *output);
+/** Exactly once: number of the epoch that the next run belongs to, of which an assignment may have several. */
+void weir_world_epoch(struct weir_world_process *process, uint64_t epoch);
 
 /* ---- verdicts ---- */
 

@@ -52,6 +52,8 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
 {
     struct weir_world_process *process = user;
     uint64_t run;
+    if (weir_world_settings(weir_world_of(process))->exactly_once)
+        weir_world_epoch(process, message->epoch);
     enum weir_outcome outcome = weir_world_begin(process, weir_message_topic(message), weir_message_partition(message),
                                                  weir_message_offset(message), weir_message_key(message),
                                                  weir_message_key_size(message), weir_message_attempt(message), &run);
@@ -99,6 +101,8 @@ struct weir_config *weir_world_configure(const struct weir_world_process *proces
     set(config, "weir.dlq.topic", letters);
     set_number(config, "weir.workers", settings->workers);
     set_number(config, "weir.blocking.threads", settings->pool_threads);
+    if (settings->exactly_once)
+        set(config, "weir.delivery", "exactly-once");
     for (; options && options[0]; options += 2)
         set(config, options[0], options[1]);
     return config;

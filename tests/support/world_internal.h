@@ -20,6 +20,7 @@ struct world_message {
     uint32_t starts, finishes;
     uint8_t outputs_wanted, outputs_there; /* how many; which, as bits */
     uint64_t last_run;                     /* number of the last, plus 1; 0: none */
+    uint64_t outputs_run;                  /* number of the run that they are of, plus 1; 0: none is there */
 };
 
 struct world_last { /* what a process ran last of a key */
@@ -63,6 +64,7 @@ struct weir_world_process {
     struct weir_system *system;
     void *consumer;
     bool stopping, crashed, destroyed;
+    uint64_t epoch; /* of the next run */
     struct weir_audit *audit;
 };
 
@@ -83,7 +85,6 @@ struct weir_world {
 
     struct world_run *runs;
     size_t run_count, run_capacity;
-    int64_t letters_read[WEIR_WORLD_TOPICS_MAX][16], outputs_read[WEIR_WORLD_TOPICS_MAX][16];
     uint64_t batch, batch_count; /* whose runs begin just now, 0: none; so far */
     uint64_t commit_version;
     struct weir_world_tally tally;
@@ -103,13 +104,16 @@ void weir_world_ledger_produced(struct weir_world *world, struct world_log *log,
 void weir_world_ledger_observe(void *world); /* after every step */
 void weir_world_ledger_gone(struct weir_world_process *process);
 void weir_world_ledger_exempt(struct weir_world *world, struct world_log *log, int64_t below);
+void weir_world_take_letter(struct weir_world *world, const char *topic, const struct weir_fake_record *record);
 bool weir_world_is_over(const struct world_message *message);
 bool weir_world_may_be_lost(const struct weir_world *world, const struct world_log *log);
 /* world_batches.c: in place of the order of runs that are alone */
 void weir_world_check_batch(struct weir_world *world, const struct world_run *run, const struct world_message *message);
 /* world_outputs.c */
 uint8_t weir_world_outputs_wanted(const struct weir_world *world, const struct world_log *log, int64_t offset);
-void weir_world_read_outputs(struct weir_world *world);
+/* A client has written a record, and in a transaction: that was committed. */
+void weir_world_written(void *world, struct weir_kafka *kafka, void *opaque, const char *topic, int32_t partition,
+                        int64_t offset);
 /* world_trace.c: lines of this world, where it is to be traced. process: NULL for nobody in particular. */
 void weir_world_trace(const struct weir_world *world, const struct weir_world_process *process, const char *format, ...)
     WEIR_FORMAT(3, 4);

@@ -208,7 +208,7 @@ enum weir_outcome weir_world_begin(struct weir_world_process *process, const cha
                             .outcome = WEIR_LATER,
                             .batch = world->batch,
                             .before = message->last_run};
-    run.assignment += weir_fake_client_assignments(process->kafka, topic, partition);
+    run.assignment += weir_fake_client_assignments(process->kafka, topic, partition) + (process->epoch << 16);
     if (message->key >= 0) {
         struct world_lane *lane = &log->lanes[message->key];
         check_alone(world, &run, lane);
@@ -332,7 +332,7 @@ static int64_t number_in(const struct weir_fake_record *record, const char *name
     return -1;
 }
 
-static void take_letter(struct weir_world *world, const char *topic, const struct weir_fake_record *record)
+void weir_world_take_letter(struct weir_world *world, const char *topic, const struct weir_fake_record *record)
 {
     int64_t partition = number_in(record, "__dlq.errors.partition"), offset = number_in(record, "__dlq.errors.offset");
     struct world_log *log = weir_world_log(world, topic, (int32_t)partition);
@@ -349,25 +349,12 @@ static void take_letter(struct weir_world *world, const char *topic, const struc
     if (message->starts == 0)
         weir_world_violate(world, "%s/%d@%lld: dead-lettered, and never ran", topic, (int)partition, (long long)offset);
     world->tally.over += !weir_world_is_over(message);
+    if (world->settings.exactly_once && (message->letter || message->outputs_there))
+        weir_world_violate(world, "%s/%d@%lld: a letter is there, and %s", topic, (int)partition, (long long)offset,
+                           message->letter ? "was before" : "its outputs are");
     world->tally.letters += !message->letter;
     weir_world_trace(world, NULL, "%s/%d@%lld is in the dead letter topic", topic, (int)partition, (long long)offset);
     message->letter = true;
-}
-
-static void read_letters(struct weir_world *world)
-{
-    for (size_t i = 0; i < world->topic_count; i++) {
-        int32_t count = weir_fake_topic_partitions(world->cluster, world->letters[i]);
-        for (int32_t partition = 0; partition < count && partition < 16; partition++) {
-            int64_t *read = &world->letters_read[i][partition];
-            struct weir_fake_record record;
-            while (*read < weir_fake_log_end(world->cluster, world->letters[i], partition) &&
-                   weir_fake_read(world->cluster, world->letters[i], partition, *read, &record)) {
-                *read = record.offset + 1;
-                take_letter(world, world->topics[i], &record);
-            }
-        }
-    }
 }
 
 /* ---- floors ---- */
@@ -390,8 +377,6 @@ static void check_floor(struct weir_world *world, struct world_log *log)
 void weir_world_ledger_observe(void *argument)
 {
     struct weir_world *world = argument;
-    read_letters(world);
-    weir_world_read_outputs(world);
     if (world->commit_version == weir_fake_commit_version(world->cluster) || world->settings.floor_unchecked)
         return;
     world->commit_version = weir_fake_commit_version(world->cluster);

@@ -5,6 +5,7 @@
  * A message emits the same each time it runs; each run writes its number into the value, so that an output tells which
  * run it is of.
  */
+#include "runtime/check.h"
 #include "tests/support/world_internal.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -39,6 +40,11 @@ void weir_world_output(const struct weir_world_process *process, uint64_t number
     output->has_key = message->key >= 0;
     snprintf(output->value, sizeof output->value, "%d %" PRId64 " %u %" PRIu64, (int)run->log->partition, run->offset,
              index, number);
+}
+
+void weir_world_epoch(struct weir_world_process *process, uint64_t epoch)
+{
+    process->epoch = epoch;
 }
 
 /* ---- what lies in the topics ---- */
@@ -80,26 +86,30 @@ static void take_output(struct weir_world *world, const char *topic, const struc
     weir_world_trace(world, NULL, "%s/%d@%" PRId64 ": output %u of run %" PRIu64 " is in its topic", topic, partition,
                      offset, index, number);
     bool was_over = weir_world_is_over(message);
+    if (world->settings.exactly_once && ((message->outputs_there >> index) & 1))
+        weir_world_violate(world, "%s/%d@%" PRId64 ": output %u is there twice", topic, partition, offset, index);
+    if (world->settings.exactly_once && message->outputs_run != 0 && message->outputs_run != number + 1)
+        weir_world_violate(world, "%s/%d@%" PRId64 ": outputs of two runs are there", topic, partition, offset);
+    if (world->settings.exactly_once && message->letter)
+        weir_world_violate(world, "%s/%d@%" PRId64 ": an output of a dead message is there", topic, partition, offset);
+    message->outputs_run = number + 1;
     world->tally.outputs++;
     world->tally.outputs_again += (message->outputs_there >> index) & 1;
     message->outputs_there |= (uint8_t)(1u << index);
     world->tally.over += weir_world_is_over(message) && !was_over;
 }
 
-void weir_world_read_outputs(struct weir_world *world)
+void weir_world_written(void *argument, struct weir_kafka *kafka, void *opaque, const char *topic, int32_t partition,
+                        int64_t offset)
 {
-    for (size_t i = 0; i < world->topic_count && world->settings.outputs > 0; i++) {
-        char topic[280];
-        snprintf(topic, sizeof topic, "%s" WEIR_WORLD_OUTPUTS, world->topics[i]);
-        int32_t count = weir_fake_topic_partitions(world->cluster, topic);
-        for (int32_t partition = 0; partition < count && partition < 16; partition++) {
-            int64_t *read = &world->outputs_read[i][partition];
-            struct weir_fake_record record;
-            while (*read < weir_fake_log_end(world->cluster, topic, partition) &&
-                   weir_fake_read(world->cluster, topic, partition, *read, &record)) {
-                *read = record.offset + 1;
-                take_output(world, world->topics[i], &record);
-            }
-        }
+    struct weir_world *world = argument;
+    struct weir_fake_record record;
+    WEIR_CHECK(weir_fake_read(world->cluster, topic, partition, offset, &record) && record.offset == offset);
+    for (size_t i = 0; i < world->topic_count; i++) {
+        size_t size = strlen(world->topics[i]);
+        if (strcmp(topic, world->letters[i]) == 0)
+            weir_world_take_letter(world, world->topics[i], &record);
+        else if (strncmp(topic, world->topics[i], size) == 0 && strcmp(topic + size, WEIR_WORLD_OUTPUTS) == 0)
+            take_output(world, world->topics[i], &record);
     }
 }

@@ -124,6 +124,22 @@ Test(config_check, at_most_once_means_one_attempt)
     wrong("weir.retry.attempts.max=3", "at-most-once");
 }
 
+Test(config_check, exactly_once_goes_with_little_else)
+{
+    BEGIN({"weir.delivery", "exactly-once"});
+    right();
+    BEGIN({"weir.delivery", "exactly-once"}, {"isolation.level", "read_committed"});
+    right();
+    BEGIN({"weir.delivery", "exactly-once"}, {"isolation.level", "read_uncommitted"});
+    wrong("isolation.level=read_uncommitted", "exactly-once");
+    BEGIN({"weir.delivery", "exactly-once"}, {"weir.crash.journal", "/run/weir.journal"});
+    wrong("weir.crash.journal=/run/weir.journal", "exactly-once");
+    BEGIN({"weir.delivery", "exactly-once"}, {"weir.commit.map.bytes.max", "0"});
+    wrong("weir.commit.map.bytes.max=0", "exactly-once");
+    BEGIN({"weir.delivery", "exactly-once"}, {"weir.later.policy", "abandon"}, {"weir.later.deadline.ms", "5s"});
+    wrong("weir.later.policy=abandon", "exactly-once");
+}
+
 Test(config_check, workers_and_held_are_derived_from_processors_and_window)
 {
     BEGIN({"weir.window.messages.max", "100"});

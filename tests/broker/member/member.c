@@ -57,6 +57,23 @@ static bool is_late(const struct weir_message *message)
            weir_member_is_late(every, weir_ledger_key_hash(weir_message_key(message), weir_message_key_size(message)));
 }
 
+/* False where it was not taken; WEIR_STALE is as good, as nothing of this run counts. */
+static bool emit(struct weir_message *message)
+{
+    char text[48];
+    if (board->outputs[0] == '\0')
+        return true;
+    int size = snprintf(text, sizeof text, "%d %lld", (int)weir_message_partition(message),
+                        (long long)weir_message_offset(message));
+    const struct weir_output output = {.topic = board->outputs,
+                                       .key = weir_message_key(message),
+                                       .key_size = weir_message_key_size(message),
+                                       .value = text,
+                                       .value_size = (size_t)size};
+    int result = weir_emit(message, &output);
+    return result == 0 || result == WEIR_STALE;
+}
+
 static enum weir_outcome work(struct weir_subject *unused, struct weir_message *message)
 {
     struct weir_member_mark *mark = marks ? mark_of(message) : NULL;
@@ -67,6 +84,8 @@ static enum weir_outcome work(struct weir_subject *unused, struct weir_message *
         sleep_us = 1000 * atomic_load_explicit(&board->long_ms, memory_order_relaxed);
     if (sleep_us > 0)
         weir_test_sleep_us((unsigned)sleep_us);
+    if (!emit(message)) /* runs that fail below as well: theirs are dropped */
+        return weir_retry(message, "its output was not taken");
     if (is_one_in(&board->crash_every, message, 4)) {
         if (subject.ledger)
             weir_ledger_end(subject.ledger, message, WEIR_RETRY); /* nobody else can say that this run is over */

@@ -33,6 +33,7 @@ struct weir_member_board {
     _Atomic uint64_t poison_every; /* one in so many fails at every run; 0: none */
     _Atomic uint64_t crash_every;  /* one in so many ends the process by abort() at every run; 0: none */
     _Atomic uint64_t seed;         /* for which of them */
+    char outputs[128];             /* topic to which each run emits "PARTITION OFFSET" under its key; "": none */
 
     /* written by the member */
     _Atomic uint64_t started;    /* 1: asked to join */

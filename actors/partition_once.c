@@ -1,0 +1,186 @@
+/*
+ * Exactly once, as a partition sees it: what has ended well waits for the transaction that commits it.
+ *
+ *   enrolled   its run has ended in ack or skip, or its dead letter is composed. Without anything to write it has left
+ *              its key, which goes on; else it is the first of its key, and the key waits (SENDING, DYING). It stays in
+ *              the tracker, unfinished, and on credit
+ *   in batch   chosen for the commit that is being composed: floor and map of the snapshot count it as finished
+ *   finished   control says that the transaction was committed
+ *
+ *   E1. Batch and snapshot are made in one turn, and a batch holds exactly what its floor and map tell beyond what is
+ *       committed. What the map has no room for is not in it.
+ *   E2. What a committed map has told is told by every later one; a snapshot that cannot is not given.
+ *   E3. While a batch is with control, its messages' outputs are control's, and they stay, whatever becomes of the
+ *       epoch: a message with outputs whose epoch ends is a straggler until the batch is given back.
+ *   E4. A batch is given back by its number. One that was chosen too late, after control went on without it, is given
+ *       back before it has been asked for.
+ */
+#include "actors/consumer.h"
+#include "actors/output.h"
+#include "actors/partition.h"
+#include "runtime/check.h"
+
+void weir_partition_enroll(struct weir_partition *partition, struct weir_message *message, enum weir_outcome outcome)
+{
+    message->outcome = (uint8_t)outcome;
+    message->enrolled = true;
+    partition->enrolled++;
+    partition->changed = true;
+}
+
+/* ---- choosing ---- */
+
+struct weir_message *weir_partition_batch_next(const struct weir_message *message)
+{
+    return message->outputs->batch_next;
+}
+
+static uint64_t room(const struct weir_partition *partition)
+{
+    const struct weir_consumer *consumer = partition->consumer;
+    if (partition->state == WEIR_PARTITION_DRAINING)
+        return UINT64_MAX; /* now or never */
+    uint64_t assigned = atomic_load_explicit(&consumer->assigned_count, memory_order_relaxed);
+    uint64_t share = consumer->options->transaction_messages_max / (assigned > 0 ? assigned : 1);
+    return share > 0 ? share : 1;
+}
+
+/* All that is enrolled, as far as there is room; or only what lies below everything that is not. */
+static void choose(struct weir_partition *partition, bool prefix_only)
+{
+    uint64_t left = room(partition);
+    for (struct weir_message *message = partition->tracker.head; message; message = message->after) {
+        message->in_batch = message->enrolled && left > 0;
+        left -= message->in_batch;
+        if (!message->in_batch && prefix_only)
+            left = 0;
+    }
+}
+
+static void choose_nothing(struct weir_partition *partition)
+{
+    for (struct weir_message *message = partition->tracker.head; message; message = message->after)
+        message->in_batch = false;
+}
+
+/* E1: above the floor only what the map tells of. True if something was cut off. */
+static bool cut(struct weir_partition *partition, const struct weir_snapshot *snapshot)
+{
+    bool is_cut = false;
+    for (struct weir_message *message = partition->tracker.tail; message && message->offset >= snapshot->end;
+         message = message->before) {
+        if (message->offset <= snapshot->floor)
+            break;
+        is_cut |= message->in_batch;
+        message->in_batch = false;
+    }
+    return is_cut;
+}
+
+/* E2 */
+static bool tells_all(const struct weir_partition *partition, const struct weir_snapshot *snapshot)
+{
+    return partition->once.told_end <= snapshot->end || partition->once.told_end <= snapshot->floor;
+}
+
+/* One past the highest message that a map tells to be finished. */
+int64_t weir_partition_told_end(const struct weir_map *map)
+{
+    int64_t end = map->end;
+    for (size_t index = map->count; index > 0 && map->unfinished[index - 1].offset == end - 1; index--)
+        end--;
+    return end;
+}
+
+/* The batch as a list of those with something to write, and whether there is more to come. */
+static void link_batch(struct weir_partition *partition, struct weir_snapshot *snapshot)
+{
+    struct weir_message **end = &snapshot->batch;
+    for (struct weir_message *message = partition->tracker.head; message; message = message->after) {
+        partition->changed |= message->enrolled && !message->in_batch;
+        if (!message->in_batch || !message->outputs)
+            continue;
+        *end = message;
+        end = &message->outputs->batch_next;
+    }
+    *end = NULL;
+}
+
+void weir_partition_choose(struct weir_partition *partition, struct weir_snapshot *snapshot, uint64_t number)
+{
+    snapshot->batch = NULL;
+    snapshot->epoch = 0;
+    if (partition->state == WEIR_PARTITION_ENDED || (partition->once.result_seen >> 1) >= number)
+        return; /* E4 */
+    bool is_cut = false;
+    for (unsigned prefix_only = 0; prefix_only < 2; prefix_only++) {
+        choose(partition, prefix_only);
+        weir_partition_describe(partition, snapshot);
+        is_cut = cut(partition, snapshot);
+        if (tells_all(partition, snapshot))
+            break;
+        choose_nothing(partition);
+        snapshot->epoch = 0;
+    }
+    bool is_proved = !partition->map_active || partition->map_verified; /* else what proves it is to be pulled */
+    weir_partition_set_pause(partition, WEIR_PAUSE_MAP, is_cut && is_proved);
+    link_batch(partition, snapshot);
+    partition->once.batch = snapshot->batch;
+    partition->once.number = number;
+    partition->once.epoch = partition->epoch;
+}
+
+/* ---- given back ---- */
+
+static void finish_batch(struct weir_partition *partition)
+{
+    for (struct weir_message *message = partition->tracker.head, *next; message; message = next) {
+        next = message->after;
+        if (!message->in_batch)
+            continue;
+        if (message->offset >= partition->once.told_end)
+            partition->once.told_end = message->offset + 1;
+        weir_partition_finish_enrolled(partition, message);
+    }
+}
+
+static void take_back_batch(struct weir_partition *partition)
+{
+    for (struct weir_message *message = partition->tracker.head, *next; message; message = next) {
+        next = message->after;
+        if (!message->in_batch)
+            continue;
+        message->in_batch = false;
+        partition->changed = true;
+        if (message->outputs && message->outputs->refusal != WEIR_KAFKA_NONE)
+            weir_partition_disenroll(partition, message);
+    }
+}
+
+/* Its epoch has ended: those with something to write are stragglers, the others are gone. */
+static void drop_batch(struct weir_partition *partition)
+{
+    for (struct weir_message *message = partition->once.batch, *next; message; message = next) {
+        next = weir_partition_batch_next(message);
+        message->in_batch = false;
+        weir_partition_drop_enrolled(partition, message);
+    }
+}
+
+void weir_partition_take_result(struct weir_partition *partition)
+{
+    uint64_t result = atomic_load_explicit(&partition->batch_result, memory_order_acquire); /* with give_back() */
+    if (result == partition->once.result_seen)
+        return;
+    partition->once.result_seen = result;
+    if (partition->once.number == 0 || result >> 1 < partition->once.number)
+        return; /* E4: of one that was never chosen */
+    partition->once.number = 0;
+    if (partition->state == WEIR_PARTITION_ENDED || partition->once.epoch != partition->epoch)
+        drop_batch(partition);
+    else if (result & 1)
+        finish_batch(partition);
+    else
+        take_back_batch(partition);
+    partition->once.batch = NULL;
+}

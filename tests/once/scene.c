@@ -1,0 +1,250 @@
+/* See scene.h. */
+#include "tests/once/scene.h"
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FINISH_MS = 180000, KEYS_MAX = 1000 };
+
+void weir_once_set(struct weir_once *once, uint64_t messages, unsigned keys, uint64_t work_us, uint64_t dead_every)
+{
+    *once = (struct weir_once){0};
+    weir_stage_set(&once->stage, WEIR_ONCE_PARTITIONS, 0);
+    once->outputs = weir_broker_name("outputs");
+    snprintf(once->letters, sizeof once->letters, "%.100s.dlq", once->stage.topic.text);
+    weir_broker_topic_create(once->outputs.text, WEIR_ONCE_PARTITIONS, NULL);
+    weir_broker_topic_create(once->letters, 1, NULL);
+    weir_stage_produce(&once->stage, messages, keys);
+    for (unsigned member = 0; member < WEIR_ONCE_MEMBERS_MAX; member++) {
+        struct weir_member_board *board;
+        weir_member_init(&once->members[member]);
+        board = once->members[member].board;
+        snprintf(board->outputs, sizeof board->outputs, "%s", once->outputs.text);
+        atomic_store(&board->sleep_us, work_us);
+        atomic_store(&board->dead_every, dead_every);
+        atomic_store(&board->fails_percent, 5);
+    }
+}
+
+void weir_once_clear(struct weir_once *once)
+{
+    for (unsigned member = 0; member < WEIR_ONCE_MEMBERS_MAX; member++)
+        weir_member_deinit(&once->members[member]);
+    weir_broker_topic_delete(once->outputs.text);
+    weir_broker_topic_delete(once->letters);
+    weir_stage_clear(&once->stage);
+}
+
+/* ---- what is done ---- */
+
+void weir_once_start(struct weir_once *once, unsigned member)
+{
+    char instance[64];
+    snprintf(instance, sizeof instance, "%s%u", once->instance ? once->instance : "", member);
+    once->starts++;
+    weir_member_start(&once->members[member], &once->stage, -1,
+                      WEIR_STAGE_SETTINGS(&once->stage, "weir.delivery", "exactly-once", "weir.workers", "2",
+                                          "session.timeout.ms", "6000", "weir.retry.base.ms", "5", "weir.dlq.topic",
+                                          once->letters, "reconnect.backoff.max.ms", "1000", "linger.ms", "1",
+                                          "weir.transaction.interval.ms", "50", "group.instance.id",
+                                          once->instance ? instance : ""));
+}
+
+void weir_once_kill(struct weir_once *once, unsigned member)
+{
+    once->kills++;
+    weir_member_kill(&once->members[member], &once->stage);
+}
+
+void weir_once_leave(struct weir_once *once, unsigned member)
+{
+    once->leaves++;
+    weir_member_signal(&once->members[member], SIGTERM);
+    weir_member_join(&once->members[member], &once->stage);
+}
+
+void weir_once_stop(struct weir_once *once, unsigned member)
+{
+    once->stops++;
+    weir_member_signal(&once->members[member], SIGSTOP);
+}
+
+void weir_once_continue(struct weir_once *once, unsigned member)
+{
+    weir_member_signal(&once->members[member], SIGCONT);
+}
+
+void weir_once_restart_broker(struct weir_once *once, unsigned down_ms)
+{
+    once->restarts++;
+    weir_broker_control("kill");
+    uint64_t until_ms = weir_broker_now_ms() + down_ms;
+    while (weir_broker_now_ms() < until_ms)
+        weir_broker_pause_briefly();
+    weir_broker_control("restart");
+}
+
+/* ---- what is seen ---- */
+
+static void visit_nothing(void *user, rd_kafka_message_t *message)
+{
+    (void)user, (void)message;
+}
+
+uint64_t weir_once_seen(const struct weir_once *once)
+{
+    return weir_broker_read(once->outputs.text, visit_nothing, NULL);
+}
+
+void weir_once_await(struct weir_once *once, unsigned share)
+{
+    WEIR_BROKER_UNTIL(weir_once_seen(once) >= once->stage.produced * share / 100);
+}
+
+struct seen {
+    const struct weir_once *once;
+    int64_t stride;
+    uint8_t *count; /* by partition and offset */
+    struct {
+        uint64_t key;
+        int32_t partition;
+        int64_t offset;
+    } last[KEYS_MAX];
+    uint64_t disorder;
+};
+
+static void see(struct seen *seen, int32_t partition, int64_t offset)
+{
+    cr_assert(partition >= 0 && partition < WEIR_ONCE_PARTITIONS && offset >= 0 && offset < seen->stride,
+              "an output of %d/%" PRId64 ", which was not produced", (int)partition, offset);
+    uint8_t *count = &seen->count[partition * seen->stride + offset];
+    *count += *count < UINT8_MAX;
+}
+
+/* Outputs of a key lie in one partition, which is read in order. */
+static void check_order(struct seen *seen, const rd_kafka_message_t *message, int32_t partition, int64_t offset)
+{
+    uint64_t key = weir_ledger_key_hash(message->key, message->key_len);
+    size_t place = 0;
+    while (place < KEYS_MAX && seen->last[place].key != 0 && seen->last[place].key != key)
+        place++;
+    cr_assert_lt(place, (size_t)KEYS_MAX);
+    seen->disorder +=
+        seen->last[place].key == key && seen->last[place].partition == partition && seen->last[place].offset > offset;
+    seen->last[place].key = key;
+    seen->last[place].partition = partition;
+    seen->last[place].offset = offset;
+}
+
+static void see_output(void *user, rd_kafka_message_t *message)
+{
+    int partition;
+    int64_t offset;
+    char text[48];
+    snprintf(text, sizeof text, "%.*s", (int)message->len, (const char *)message->payload);
+    cr_assert_eq(sscanf(text, "%d %" SCNd64, &partition, &offset), 2, "an output says \"%s\"", text);
+    see(user, partition, offset);
+    check_order(user, message, partition, offset);
+}
+
+static int64_t header_of(const rd_kafka_message_t *letter, const char *name)
+{
+    rd_kafka_headers_t *headers;
+    const void *value;
+    size_t size;
+    char text[32];
+    cr_assert_eq(rd_kafka_message_headers(letter, &headers), RD_KAFKA_RESP_ERR_NO_ERROR);
+    cr_assert_eq(rd_kafka_header_get_last(headers, name, &value, &size), RD_KAFKA_RESP_ERR_NO_ERROR, "no %s", name);
+    snprintf(text, sizeof text, "%.*s", (int)size, (const char *)value);
+    return atoll(text);
+}
+
+static void see_letter(void *user, rd_kafka_message_t *message)
+{
+    see(user, (int32_t)header_of(message, "__dlq.errors.partition"), header_of(message, "__dlq.errors.offset"));
+}
+
+static int64_t outputs_end(const struct weir_once *once)
+{
+    int64_t sum = 0;
+    for (int32_t partition = 0; partition < WEIR_ONCE_PARTITIONS; partition++) {
+        int64_t low, high;
+        weir_broker_watermarks(once->outputs.text, partition, &low, &high);
+        sum += high;
+    }
+    return sum;
+}
+
+static void count(const struct weir_once *once, const struct seen *seen, struct weir_once_ledger *ledger)
+{
+    for (int32_t partition = 0; partition < WEIR_ONCE_PARTITIONS; partition++) {
+        int64_t low, high;
+        weir_broker_watermarks(once->stage.topic.text, partition, &low, &high);
+        for (int64_t offset = 0; offset < high; offset++) {
+            uint8_t times = seen->count[partition * seen->stride + offset];
+            ledger->duplicates += times > 1;
+            ledger->losses += times == 0;
+        }
+    }
+}
+
+static void end_members(struct weir_once *once)
+{
+    for (unsigned index = 0; index < WEIR_ONCE_MEMBERS_MAX; index++) {
+        struct weir_member *member = &once->members[index];
+        if (member->pid == 0)
+            continue;
+        weir_member_signal(member, SIGTERM);
+        weir_member_join(member, &once->stage);
+        cr_assert(member->board->code == WEIR_OK || member->board->code == WEIR_UNFINISHED, "member %u: %s", index,
+                  member->board->error.text);
+    }
+}
+
+static void await_commits(struct weir_once *once)
+{
+    uint64_t deadline_ms = weir_broker_now_ms() + FINISH_MS;
+    while (weir_stage_committed(&once->stage) < weir_stage_log_end(&once->stage)) {
+        if (weir_broker_now_ms() >= deadline_ms) {
+            for (unsigned index = 0; index < WEIR_ONCE_MEMBERS_MAX; index++)
+                weir_member_show_log(&once->members[index]);
+            cr_assert_fail("after %d s %" PRId64 " of %" PRId64 " offsets are committed", FINISH_MS / 1000,
+                           weir_stage_committed(&once->stage), weir_stage_log_end(&once->stage));
+        }
+        weir_broker_pause_briefly();
+    }
+}
+
+struct weir_once_ledger weir_once_judge(struct weir_once *once)
+{
+    struct weir_once_ledger ledger = {0};
+    struct seen *seen = calloc(1, sizeof *seen);
+    cr_assert_not_null(seen);
+    await_commits(once);
+    end_members(once);
+    seen->stride = (int64_t)once->stage.produced;
+    seen->count = calloc(WEIR_ONCE_PARTITIONS, once->stage.produced);
+    cr_assert_not_null(seen->count);
+    ledger.outputs = weir_broker_read(once->outputs.text, see_output, seen);
+    ledger.letters = weir_broker_read(once->letters, see_letter, seen);
+    ledger.disorder = seen->disorder;
+    ledger.committed = weir_stage_committed(&once->stage);
+    ledger.aborted_or_open = (uint64_t)outputs_end(once) - ledger.outputs;
+    count(once, seen, &ledger);
+    fprintf(stderr,
+            "exactly once: %" PRIu64 " messages, %" PRIu64 " outputs and %" PRIu64 " letters seen: %" PRIu64
+            " duplicates, %" PRIu64 " losses, %" PRIu64 " out of order; %" PRIu64
+            " offsets of aborted outputs and markers; %" PRIu64 " starts, %" PRIu64 " kills, %" PRIu64
+            " stops, %" PRIu64 " leaves, %" PRIu64 " broker restarts\n",
+            once->stage.produced, ledger.outputs, ledger.letters, ledger.duplicates, ledger.losses, ledger.disorder,
+            ledger.aborted_or_open, once->starts, once->kills, once->stops, once->leaves, once->restarts);
+    free(seen->count);
+    free(seen);
+    cr_assert_eq(ledger.duplicates, 0u);
+    cr_assert_eq(ledger.losses, 0u);
+    cr_assert_eq(ledger.disorder, 0u);
+    cr_assert_eq(ledger.outputs + ledger.letters, once->stage.produced);
+    return ledger;
+}

@@ -1,0 +1,49 @@
+/*
+ * Exactly once, on a real Kafka: members of a group in processes of their own that emit one output a message, what is
+ * done to them, and the ledger of what readers of committed messages see in the end.
+ *
+ * Nothing here returns an error: what fails, fails the test. Thread: the test's own.
+ */
+#ifndef WEIR_TESTS_ONCE_SCENE_H
+#define WEIR_TESTS_ONCE_SCENE_H
+
+#include "tests/broker/stage.h"
+
+enum { WEIR_ONCE_MEMBERS_MAX = 8, WEIR_ONCE_PARTITIONS = 6 };
+
+struct weir_once {
+    struct weir_stage stage;
+    struct weir_broker_name outputs;
+    char letters[128];
+    struct weir_member members[WEIR_ONCE_MEMBERS_MAX];
+    uint64_t kills, stops, starts, restarts, leaves; /* what was done */
+    const char *instance;                            /* prefix of group.instance.id; NULL: dynamic members */
+};
+
+/* What is to be seen of all messages. */
+struct weir_once_ledger {
+    uint64_t outputs, letters;   /* records */
+    uint64_t duplicates, losses; /* messages seen twice or more; not at all */
+    uint64_t disorder;           /* outputs that come after a later one of their key */
+    uint64_t aborted_or_open;    /* offsets of the outputs' topic that readers do not see: aborted, markers */
+    int64_t committed;           /* offsets, over all partitions */
+};
+
+/** Topics, and `messages` of `keys` keys. work_us: of a run; dead_every: one in so many messages dies, 0 none. */
+void weir_once_set(struct weir_once *once, uint64_t messages, unsigned keys, uint64_t work_us, uint64_t dead_every);
+void weir_once_clear(struct weir_once *once);
+
+void weir_once_start(struct weir_once *once, unsigned member);
+void weir_once_kill(struct weir_once *once, unsigned member);  /* kill -9 */
+void weir_once_leave(struct weir_once *once, unsigned member); /* SIGTERM, and wait */
+void weir_once_stop(struct weir_once *once, unsigned member);
+void weir_once_continue(struct weir_once *once, unsigned member);
+void weir_once_restart_broker(struct weir_once *once, unsigned down_ms);
+
+/** Records of the outputs' topic that are visible now; and wait until `share` percent of all messages are. */
+uint64_t weir_once_seen(const struct weir_once *once);
+void weir_once_await(struct weir_once *once, unsigned share);
+/** Wait until the group has committed everything; end the members; read and judge: no duplicate, no loss. */
+struct weir_once_ledger weir_once_judge(struct weir_once *once);
+
+#endif
