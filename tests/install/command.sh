@@ -75,11 +75,11 @@ run() {
 }
 
 # The function's status; what the mock says of the group's commits goes to $scratch/committed.
-on_mock() { # FUNCTION
+on_mock() { # GROUP FUNCTION
     [ -x "$scratch/mock" ] || cc -Wall -Wextra -Werror "$here/mock.c" -o "$scratch/mock" -lrdkafka || return 1
-    export -f run "${1?}"
+    export -f run "${2?}"
     export libdir command scratch
-    timeout 120 "$scratch/mock" g bash -c "$1" >"$scratch/committed" && return
+    timeout 120 "$scratch/mock" "$1" bash -c "$2" >"$scratch/committed" && return
     cat "$scratch/run.log"
     return 1
 }
@@ -89,7 +89,7 @@ print_all() { (run --count 203 >"$scratch/printed"); }
 # All messages, each once, a key's in order, and all committed; what a line cannot hold is escaped.
 run_prints_every_message_once() {
     local printed=$scratch/printed line
-    on_mock print_all || return 1
+    on_mock g print_all || return 1
     [ "$(wc -l <"$printed")" -eq 203 ] && [ "$(sort -u "$printed" | wc -l)" -eq 203 ] || return 1
     awk -F '\t' '$5 ~ /^k[0-9]$/ {
             order = substr($6, 7) + 0
@@ -111,7 +111,7 @@ print_one() {
 
 # What nobody has read is not committed as handled.
 run_ends_when_nobody_reads() {
-    on_mock print_one && grep -q 'standard output: Broken pipe' "$scratch/run.log" &&
+    on_mock g print_one && grep -q 'standard output: Broken pipe' "$scratch/run.log" &&
         ! grep -qx 'committed 203' "$scratch/committed"
 }
 
@@ -120,7 +120,7 @@ sleep_through() {
 }
 
 run_sleeps_and_prints_statistics() {
-    on_mock sleep_through && grep -qE '^[0-9]+ s: pulled [0-9]+/s, .* in all [0-9]+, ' "$scratch/run.log" &&
+    on_mock g sleep_through && grep -qE '^[0-9]+ s: pulled [0-9]+/s, .* in all [0-9]+, ' "$scratch/run.log" &&
         ! grep 'level=info' "$scratch/run.log"
 }
 
@@ -136,7 +136,7 @@ terminate() {
 
 run_ends_in_order_on_a_signal() {
     rm -f "$scratch/run.log"
-    on_mock terminate
+    on_mock g terminate
 }
 
 check_run() {

@@ -66,6 +66,8 @@ command=$scratch/usr/local/bin/weir
 . "$here/stores.sh"
 # shellcheck source=tests/install/command.sh
 . "$here/command.sh"
+# shellcheck source=tests/install/pages.sh
+. "$here/pages.sh"
 
 check shared_from_c build_and_run_shared cc c -std=c11
 check shared_from_cpp build_and_run_shared c++ c++ -std=c++11
@@ -80,5 +82,6 @@ check_testkit
 check_stores
 check_command
 check_run
+check_pages
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154
-# The installed test kit: a test of somebody else's, shared and static, and the programs of docs/testing.md. Sourced by
-# run.sh, after symbols.sh, with their names.
+# The installed test kit: a test of somebody else's, shared and static. Sourced by run.sh, after symbols.sh, with their
+# names.
 
 kit_flags() { pkg-config --define-variable=prefix="$scratch/usr/local" "$@" weir-testkit; }
 
@@ -31,20 +31,6 @@ test_static() {
         [ "$(run_test)" = "weir $version" ] && ! ldd "$scratch/program" | grep libweir
 }
 
-# Each whole program in the page, in the order of the page.
-programs_of_the_page_run() {
-    local libraries program count=0
-    read -ra libraries <<<"$(kit_flags --libs)"
-    rm -f "$scratch"/page-*.c
-    awk -v base="$scratch/page-" '/^```c$/ { file = base (++number) ".c"; next } /^```$/ { file = ""; next }
-        file != "" { print > file }' "$here/../../docs/testing.md"
-    for program in "$scratch"/page-*.c; do
-        build_test cc c -std=c11 "$program" "${libraries[@]}" && run_test >/dev/null || return 1
-        count=$((count + 1))
-    done
-    [ $count -ge 2 ]
-}
-
 check_testkit() {
     check testkit_shared_from_c test_shared cc c -std=c11
     check testkit_shared_from_cpp test_shared c++ c++ -std=c++11
@@ -52,5 +38,4 @@ check_testkit() {
     check testkit_exports_are_the_declared exports_are_the_declared libweir-testkit.so weir/testkit.h
     check testkit_archive_names_are_prefixed archive_names_are_prefixed libweir-testkit.a
     check testkit_soname soname_is libweir-testkit.so libweir-testkit.so.0
-    check testkit_page_runs programs_of_the_page_run
 }
