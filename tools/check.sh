@@ -93,6 +93,7 @@ check_main() {
     run_check headers check_headers
     run_check names check_names
     run_check marks check_marks
+    run_check reference build_reference
     run_check build build_normal
     run_check pages check_pages
     run_check tidy check_tidy

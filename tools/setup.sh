@@ -10,7 +10,8 @@ packages_of() { # GROUP
             libxxhash-dev libjemalloc-dev
         ;;
     test) echo g++ libcriterion-dev libcurl4-openssl-dev libsqlite3-dev libpq-dev postgresql valgrind clang 'libclang-rt-dev|libclang-rt-14-dev' ;;
-    check) echo g++ clang clang-format clang-tidy shellcheck ;;
+    check) echo g++ clang clang-format clang-tidy shellcheck doxygen ;;
+    docs) echo doxygen ;;
     coverage) echo gcovr ;;
     librdkafka) # npm may have come by other ways than Debian's
         echo make g++ libssl-dev zlib1g-dev libzstd-dev

@@ -122,16 +122,21 @@ enum weir_partition_event {
     WEIR_PARTITION_FLOOR,     /* all below `offset` is finished; told as it moves, and each second */
 };
 
+/** What is told, and to TAKEN answered, of one partition. */
 struct weir_partition_news {
-    enum weir_partition_event event;
-    const char *group, *topic;
-    int32_t partition;
-    uint64_t epoch; /* of the assignment: weir_message_epoch() of each of its messages */
+    enum weir_partition_event event; /* what has happened */
+    const char *group;               /* the consumer's group.id */
+    const char *topic;               /* NUL-terminated */
+    int32_t partition;               /* of that topic */
+    uint64_t epoch;                  /* of the assignment: weir_message_epoch() of each of its messages */
     int64_t offset; /* TAKEN: where it would begin, the group's commit or auto.offset.reset; -1 if neither says */
     int64_t stood;  /* RESET: where it stood, which the log lacks; beyond `offset`, the log has become another one */
 };
 
-enum { WEIR_PARTITION_MOVED = 1 };
+/** An answer to TAKEN. */
+enum {
+    WEIR_PARTITION_MOVED = 1, /* it begins at `news->offset` */
+};
 
 /**
  * Told of partitions, before their first message and as their floors move.

@@ -13,6 +13,7 @@
 extern "C" {
 #endif
 
+/** What went wrong, for the program. */
 enum weir_code {
     WEIR_OK = 0,
     WEIR_INVALID = -1,    /* an argument, option or file is wrong; the sentence says which and what is allowed */
@@ -26,10 +27,12 @@ enum weir_code {
     WEIR_ESCALATED = -9,  /* a handler stopped the consumer; the sentence carries its reason */
 };
 
+/** Bytes of a sentence, its NUL included. */
 #define WEIR_ERROR_TEXT_SIZE 512
 
+/** The error of one call, in the caller's memory. After a success it is as it was. */
 struct weir_error {
-    enum weir_code code;
+    enum weir_code code;             /* what the function returned, or would have */
     char text[WEIR_ERROR_TEXT_SIZE]; /* UTF-8, one sentence, NUL-terminated, never a secret */
 };
 

@@ -38,6 +38,7 @@ extern "C" {
 struct weir_consumer;
 struct weir_message;
 
+/** How states are made and freed. */
 struct weir_key_state_class {
     size_t size; /* of this struct: fields may be added at its end */
     /** Make the state of the message's key: topic, partition and key may be read from it. NULL: it failed, and
@@ -48,7 +49,7 @@ struct weir_key_state_class {
      *  must not, and must not call this consumer. */
     void (*destroy)(void *state, void *user);
     size_t bytes; /* what a fresh state counts for, see weir_message_state_resize() */
-    void *user;
+    void *user;   /* handed to both */
 };
 
 /**

@@ -13,12 +13,13 @@
 extern "C" {
 #endif
 
+/** How severe a line is. */
 enum weir_log_level { WEIR_LOG_ERROR = 0, WEIR_LOG_WARN, WEIR_LOG_INFO, WEIR_LOG_DEBUG };
 
 /** One structured field of a line, both NUL-terminated. */
 struct weir_log_field {
-    const char *name;
-    const char *value;
+    const char *name;  /* such as "topic" */
+    const char *value; /* as text */
 };
 
 /**

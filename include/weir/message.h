@@ -38,6 +38,12 @@ enum weir_outcome {
     WEIR_ESCALATE,   /* stop the partition, or the consumer: see weir_escalate() */
 };
 
+/**
+ * A handler: what is to become of `message`. `user` is what weir_consumer_create() was given.
+ *
+ * Thread: a worker, or one of weir.blocking.threads.    Blocks: not on a worker.
+ * Ordering: messages of one key one at a time and in offset order; of different keys at the same time.
+ */
 typedef enum weir_outcome weir_handler(struct weir_message *message, void *user);
 
 /**
@@ -132,7 +138,7 @@ WEIR_EXPORT enum weir_outcome weir_escalate(struct weir_message *message, enum w
  */
 struct weir_later {
     struct weir_message *message; /* for the accessors above, until the handle is finished */
-    uint64_t generation;
+    uint64_t generation;          /* tells a handle from an older one of the same place */
 };
 
 /**
@@ -159,6 +165,8 @@ WEIR_EXPORT int weir_later_retry_class(struct weir_later later, const char *name
 WEIR_EXPORT int weir_later_escalate(struct weir_later later, enum weir_escalation what, const char *reason);
 WEIR_EXPORT int weir_later_dead(struct weir_later later, const char *reason);
 
+struct uv_loop_s;
+
 /**
  * The libuv loop of the worker that runs the calling handler, to put timers and sockets on; NULL on other threads,
  * those of weir.blocking.threads among them: a thread that may block turns no loop.
@@ -168,7 +176,6 @@ WEIR_EXPORT int weir_later_dead(struct weir_later later, const char *reason);
  *
  * Thread: worker.    Ownership: lends.
  */
-struct uv_loop_s;
 WEIR_EXPORT struct uv_loop_s *weir_worker_loop(void);
 
 /** Number of the calling thread among those that run handlers, 0 to weir_consumer_workers() - 1: for what each has of

@@ -24,23 +24,25 @@ extern "C" {
 
 struct weir_message;
 
+/** A header of an output. Names may repeat. */
 struct weir_output_header {
     const char *name;  /* NUL-terminated */
     const void *value; /* NULL: null */
-    size_t value_size;
+    size_t value_size; /* in bytes */
 };
 
 /** A message to be sent. What is left out is 0: {.topic = "t", .value = v, .value_size = n} is enough. */
 struct weir_output {
-    const char *topic;
-    const void *key;   /* NULL: null; a size of 0 with an address is an empty key */
-    const void *value; /* NULL: null, a tombstone */
-    size_t key_size, value_size;
-    int64_t timestamp_ms; /* since the Unix epoch; 0: the time of sending */
-    const struct weir_output_header *headers;
-    size_t header_count;
-    int has_partition; /* 0: the key chooses, by librdkafka's `partitioner` */
-    int32_t partition; /* where has_partition is not 0 */
+    const char *topic;                        /* NUL-terminated */
+    const void *key;                          /* NULL: null; a size of 0 with an address is an empty key */
+    const void *value;                        /* NULL: null, a tombstone */
+    size_t key_size;                          /* in bytes */
+    size_t value_size;                        /* in bytes */
+    int64_t timestamp_ms;                     /* since the Unix epoch; 0: the time of sending */
+    const struct weir_output_header *headers; /* in the order in which they are written */
+    size_t header_count;                      /* 0: none */
+    int has_partition;                        /* 0: the key chooses, by librdkafka's `partitioner` */
+    int32_t partition;                        /* where has_partition is not 0 */
 };
 
 /**

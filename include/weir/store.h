@@ -50,15 +50,18 @@ static inline enum weir_outcome weir_mark_outcome(int mark)
  */
 typedef size_t weir_inbox_id(struct weir_message *message, void *user, const void **id);
 
+/** A longer id is refused. */
 #define WEIR_INBOX_ID_BYTES_MAX 512
 
+/** How an inbox tells copies: by `header` or by `id`, one of the two. */
 struct weir_inbox_settings {
     const char *header; /* the id is the value of this header; copied. NULL: `id` tells it */
-    weir_inbox_id *id;
+    weir_inbox_id *id;  /* NULL: `header` names it */
     void *user;         /* the callback's */
     uint64_t window_ms; /* how far apart copies may come, at least; from 1 */
 };
 
+/** What an inbox has seen since it was made. */
 struct weir_inbox_stats {
     uint64_t fresh;      /* messages with an id that was not there */
     uint64_t copies;     /* and with one that was, as a copy has or the message itself, come again */

@@ -44,11 +44,17 @@ extern "C" {
 struct weir_testkit;
 struct weir_testkit_message; /* one that was sent, and what became of it */
 
+/** As a partition: the key chooses. */
 #define WEIR_TESTKIT_BY_KEY         (-1)
-#define WEIR_TESTKIT_MS_MAX         INT64_C(2592000000) /* 30 days: the longest time that may be asked for at once */
-#define WEIR_TESTKIT_BYTES_MAX      1000000             /* of key and value together, and of the headers */
-#define WEIR_TESTKIT_PARTITIONS     4                   /* that a topic has unless weir_testkit_topic() says more */
+/** 30 days: the longest time that may be asked for at once. */
+#define WEIR_TESTKIT_MS_MAX         INT64_C(2592000000)
+/** Bytes of key and value together, and of the headers. */
+#define WEIR_TESTKIT_BYTES_MAX      1000000
+/** Partitions that a topic has unless weir_testkit_topic() says more. */
+#define WEIR_TESTKIT_PARTITIONS     4
+/** The most that it may have. */
 #define WEIR_TESTKIT_PARTITIONS_MAX 256
+/** Topics that the configuration may name. */
 #define WEIR_TESTKIT_TOPICS_MAX     64
 
 /* ---- life ---- */
@@ -98,13 +104,14 @@ WEIR_EXPORT struct weir_consumer *weir_testkit_consumer(struct weir_testkit *kit
 
 /* ---- messages ---- */
 
+/** A header of a record. */
 struct weir_testkit_header {
-    const char *name;
+    const char *name;  /* NUL-terminated */
     const void *value; /* NULL: null */
-    size_t value_size;
+    size_t value_size; /* in bytes */
 };
 
-/* A record as it is sent, or as it lies in a topic. */
+/** A record as it is sent, or as it lies in a topic. */
 struct weir_testkit_record {
     const char *topic;    /* to send: NULL for the first of weir.topics */
     int32_t partition;    /* to send: WEIR_TESTKIT_BY_KEY lets the key choose; 0 where nothing is said */
@@ -112,9 +119,10 @@ struct weir_testkit_record {
     int64_t timestamp_ms; /* since the Unix epoch; to send: 0 for now */
     const void *key;      /* NULL: null */
     const void *value;    /* NULL: null, a tombstone */
-    size_t key_size, value_size;
-    const struct weir_testkit_header *headers;
-    size_t header_count;
+    size_t key_size;      /* in bytes */
+    size_t value_size;    /* in bytes */
+    const struct weir_testkit_header *headers; /* in their order */
+    size_t header_count;                       /* 0: none */
 };
 
 /**
@@ -135,12 +143,13 @@ WEIR_EXPORT const struct weir_testkit_message *weir_testkit_send_text(struct wei
 WEIR_EXPORT const struct weir_testkit_message *weir_testkit_message(const struct weir_testkit *kit, const char *topic,
                                                                     int32_t partition, int64_t offset);
 
+/** Where a message stands. */
 enum weir_testkit_state {
     WEIR_TESTKIT_WAITING = 0, /* for a run, or for its dead letter or outputs to be written */
     WEIR_TESTKIT_RUNNING,     /* in the handler, or given out by WEIR_LATER and not finished */
-    WEIR_TESTKIT_ACKED,
-    WEIR_TESTKIT_SKIPPED,
-    WEIR_TESTKIT_DEAD, /* its dead letter is in its topic */
+    WEIR_TESTKIT_ACKED,       /* over, by WEIR_ACK */
+    WEIR_TESTKIT_SKIPPED,     /* over, by WEIR_SKIP */
+    WEIR_TESTKIT_DEAD,        /* over: its dead letter is in its topic */
 };
 
 /** "waiting", "running", "acked", "skipped", "dead"; "unknown" for others. Static. */
@@ -153,13 +162,13 @@ WEIR_EXPORT const char *weir_testkit_message_topic(const struct weir_testkit_mes
 WEIR_EXPORT int32_t weir_testkit_message_partition(const struct weir_testkit_message *message);
 WEIR_EXPORT int64_t weir_testkit_message_offset(const struct weir_testkit_message *message);
 
-/* One run of the handler. */
+/** One run of the handler. */
 struct weir_testkit_run {
     enum weir_outcome outcome; /* as Weir takes it: after WEIR_LATER that of the finish, and until then WEIR_LATER */
     uint32_t attempt;          /* as the handler saw it */
-    int64_t begin_ms;
-    int64_t end_ms;     /* of the handler, or of the finish; -1: not yet */
-    unsigned consumers; /* started before: 0 for the first, 1 after one restart */
+    int64_t begin_ms;          /* of the handler */
+    int64_t end_ms;            /* of the handler, or of the finish; -1: not yet */
+    unsigned consumers;        /* started before: 0 for the first, 1 after one restart */
 };
 
 /** How often the handler has run on it, and run number `index`, from 0; 0 where there is none. */
@@ -212,6 +221,7 @@ WEIR_EXPORT int64_t weir_testkit_committed(const struct weir_testkit *kit, const
 
 /* ---- time ---- */
 
+/** The time that has passed so far. */
 WEIR_EXPORT int64_t weir_testkit_now_ms(const struct weir_testkit *kit);
 
 /** Let `duration_ms` pass, 0 .. WEIR_TESTKIT_MS_MAX. Not from inside a handler. Cost: an hour in which nothing happens
@@ -237,6 +247,7 @@ WEIR_EXPORT int weir_testkit_after(struct weir_testkit *kit, int64_t delay_ms, w
 
 /* ---- faults ---- */
 
+/** What can strike by chance. */
 enum weir_testkit_fault {
     WEIR_TESTKIT_SLOW_BROKER = 0,   /* an answer takes up to half a second longer */
     WEIR_TESTKIT_COMMITS_REFUSED,   /* a commit fails and is to be tried again */
@@ -246,7 +257,7 @@ enum weir_testkit_fault {
     WEIR_TESTKIT_PRODUCE_UNSURE,    /* the same, but it was written */
     WEIR_TESTKIT_PRODUCE_DENIED,    /* one is refused for want of authorization */
     WEIR_TESTKIT_PRODUCE_TOO_LARGE, /* or as too large */
-    WEIR_TESTKIT_FAULTS
+    WEIR_TESTKIT_FAULTS             /* how many there are */
 };
 
 /** "slow-broker", ...; NULL for what is no fault. Static. */

@@ -4,9 +4,13 @@
 
 #include <weir/export.h>
 
+/** Raised where programs must be changed. */
 #define WEIR_VERSION_MAJOR 0
+/** Raised where there is something new. */
 #define WEIR_VERSION_MINOR 1
+/** Raised where something was mended. */
 #define WEIR_VERSION_PATCH 0
+/** All three as text: of the headers. weir_version() is that of the library. */
 #define WEIR_VERSION       "0.1.0"
 
 #ifdef __cplusplus

@@ -3,7 +3,7 @@
 # run.sh, after the installation, with its names; needs command.sh for the mock.
 #
 # What a program includes says what it is: a test on the kit is run and must end with 0; a consumer is run on the mock,
-# with the page's block ```ini as its configuration, until it has printed a line a message.
+# with the page's block ```ini as its configuration, until it has printed what the mock's messages make it print.
 
 page_blocks() { # PAGE LANGUAGE: each into a file of its own, in the order of the page
     rm -f "$scratch/page-"*."$2"
@@ -20,14 +20,14 @@ page_build() { # PROGRAM PACKAGE...
     cc -std=c11 -Wall -Wextra -Wpedantic -Werror "$program" -o "$scratch/program" "${flags[@]}"
 }
 
-# Within the mock's life: until all of its 203 messages have been handled, at most half a minute.
+# Within the mock's life: until all of its 203 messages have been printed, at most half a minute.
 serve_page() {
     local count=0
     sed "s/localhost:9092/$BOOTSTRAP/" "$scratch/page-01.ini" >"$scratch/page.conf"
     rm -f "$scratch/page.db"
     LD_LIBRARY_PATH=$libdir stdbuf -oL "$scratch/program" "$scratch/page.conf" ${page_arguments:+"$page_arguments"} \
         >"$scratch/printed" 2>"$scratch/run.log" &
-    while [ "$(wc -l <"$scratch/printed")" -lt 203 ] && [ $((count++)) -lt 300 ]; do
+    while [ "$(wc -l <"$scratch/printed")" -lt "$page_lines" ] && [ $((count++)) -lt 300 ]; do
         kill -0 $! || return 1
         sleep 0.1
     done
@@ -35,9 +35,9 @@ serve_page() {
     wait $!
 }
 
-page_served() { # ARGUMENT...: of the program, after its configuration
-    page_arguments="$*" on_mock billing serve_page && grep -qx 'committed 203' "$scratch/committed" &&
-        [ "$(wc -l <"$scratch/printed")" -eq 203 ]
+page_served() { # LINES [ARGUMENT]: of output, and of the program, after its configuration
+    page_lines=$1 page_arguments=${2:-} on_mock billing serve_page && grep -qx 'committed 203' "$scratch/committed" &&
+        [ "$(wc -l <"$scratch/printed")" -eq "$1" ]
 }
 
 page_program() { # PROGRAM
@@ -45,9 +45,9 @@ page_program() { # PROGRAM
     *testkit.h*) page_build "$1" weir-testkit && LD_LIBRARY_PATH=$libdir "$scratch/program" >/dev/null ;;
     *sqlite.h*)
         [ -e "$libdir/libweir-sqlite.so" ] || return 0
-        page_build "$1" weir-sqlite weir sqlite3 && page_served "$scratch/page.db"
+        page_build "$1" weir-sqlite weir sqlite3 && page_served 203 "$scratch/page.db"
         ;;
-    *) page_build "$1" weir && page_served ;;
+    *) page_build "$1" weir && page_served 204 ;; # one value has two lines
     esac
 }
 
