@@ -9,7 +9,7 @@ packages_of() { # GROUP
         echo gcc libc6-dev meson ninja-build 'pkgconf|pkg-config' librdkafka-dev libuv1-dev libck-dev libinih-dev \
             libxxhash-dev libjemalloc-dev
         ;;
-    test) echo g++ libcriterion-dev libcurl4-openssl-dev libsqlite3-dev libpq-dev postgresql valgrind clang 'libclang-rt-dev|libclang-rt-14-dev' ;;
+    test) echo g++ make libcriterion-dev libcurl4-openssl-dev libsqlite3-dev libpq-dev postgresql valgrind clang 'libclang-rt-dev|libclang-rt-14-dev' ;;
     check) echo g++ clang clang-format clang-tidy shellcheck doxygen ;;
     docs) echo doxygen ;;
     coverage) echo gcovr ;;

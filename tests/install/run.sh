@@ -68,6 +68,8 @@ command=$scratch/usr/local/bin/weir
 . "$here/command.sh"
 # shellcheck source=tests/install/pages.sh
 . "$here/pages.sh"
+# shellcheck source=tests/install/service.sh
+. "$here/service.sh"
 
 check shared_from_c build_and_run_shared cc c -std=c11
 check shared_from_cpp build_and_run_shared c++ c++ -std=c++11
@@ -83,5 +85,6 @@ check_stores
 check_command
 check_run
 check_pages
+check_service
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
