@@ -52,7 +52,7 @@ struct weir_topic *weir_consumer_topic(struct weir_consumer *consumer, const cha
     size_t size = strlen(name) + 1;
     struct weir_topic *topic = weir_memory_allocate_zeroed(1, sizeof *topic + size);
     struct weir_retry_policy *retry = weir_memory_allocate(sizeof *retry * (consumer->class_count + 1u));
-    if (!topic || !retry) {
+    if (!topic || !retry || weir_filter_create(consumer, name, &topic->filter) != 0) {
         weir_memory_free(topic);
         weir_memory_free(retry);
         return NULL;
@@ -141,6 +141,7 @@ static void set_constants(struct weir_consumer *consumer)
            (consumer->classes[consumer->class_count] =
                 weir_config_part(consumer->config, WEIR_SCOPE_CLASS, consumer->class_count)) != NULL)
         consumer->class_count++;
+    weir_rate_init(&consumer->rate, options->rate_messages_per_second, options->rate_burst_ms);
     consumer->segment_bytes = kafka_number(consumer->config, "fetch.message.max.bytes", SEGMENT_BYTES);
     consumer->prefetch_bytes = weir_config_prefetch_bytes(consumer->config);
     consumer->lease_ns_max = kafka_number(consumer->config, "session.timeout.ms", SESSION_TIMEOUT_MS) * MS_NS / 3;
@@ -191,6 +192,7 @@ static void free_parts(struct weir_consumer *consumer)
     for (struct weir_topic *topic = consumer->topics, *next; topic; topic = next) {
         next = topic->next;
         weir_memory_free(topic->retry);
+        weir_filter_destroy(topic->filter);
         weir_memory_free(topic);
     }
     weir_memory_free((void *)atomic_load_explicit(&consumer->cluster_id, memory_order_relaxed));

@@ -6,6 +6,7 @@
 
 #include "actors/config/config.h"
 #include "actors/control.h"
+#include "actors/filter.h"
 #include "actors/journal.h"
 #include "actors/kafka.h"
 #include "actors/keeper.h"
@@ -58,6 +59,9 @@ struct weir_consumer {
     struct weir_key_state_class key_state; /* constant after start; create NULL: keys have no state */
     struct weir_journal *journal;          /* NULL: none */
     bool breaks;                           /* there is a circuit breaker */
+    struct weir_predicate predicate;
+    struct weir_rate rate;                                         /* of all topics together */
+    void (*on_filtered)(struct weir_message *message, void *user); /* for test kits; NULL: nobody asks. Workers */
 
     /* shared, atomic */
     _Atomic(struct weir_partition *) partitions; /* append only; control pushes, anybody walks */

@@ -21,7 +21,9 @@ enum weir_dlq_cause {
     WEIR_DLQ_DEADLINE,  /* retry.deadline.ms spent */
     WEIR_DLQ_HELD,      /* held.messages.max reached, policy `dead` */
     WEIR_DLQ_ABANDONED, /* later.deadline.ms passed, policy `abandon` */
-    WEIR_DLQ_CRASH      /* its handler took the process down crash.attempts.max times */
+    WEIR_DLQ_CRASH,     /* its handler took the process down crash.attempts.max times */
+    WEIR_DLQ_EXPIRED,   /* older than filter.ttl.ms */
+    WEIR_DLQ_STALE      /* older than what its key has had, see filter.version */
 };
 const char *weir_dlq_cause_name(enum weir_dlq_cause cause);
 

@@ -25,8 +25,9 @@ enum {
 const char *weir_dlq_cause_name(enum weir_dlq_cause cause)
 {
     static const char *const names[] = {
-        [WEIR_DLQ_DEAD] = "dead", [WEIR_DLQ_ATTEMPTS] = "attempts",   [WEIR_DLQ_DEADLINE] = "deadline",
-        [WEIR_DLQ_HELD] = "held", [WEIR_DLQ_ABANDONED] = "abandoned", [WEIR_DLQ_CRASH] = "crash",
+        [WEIR_DLQ_DEAD] = "dead",       [WEIR_DLQ_ATTEMPTS] = "attempts",   [WEIR_DLQ_DEADLINE] = "deadline",
+        [WEIR_DLQ_HELD] = "held",       [WEIR_DLQ_ABANDONED] = "abandoned", [WEIR_DLQ_CRASH] = "crash",
+        [WEIR_DLQ_EXPIRED] = "expired", [WEIR_DLQ_STALE] = "stale",
     };
     return (size_t)cause < WEIR_COUNT(names) ? names[cause] : "unknown";
 }
@@ -47,6 +48,10 @@ static const char *cause_sentence(enum weir_dlq_cause cause)
         return "it was not finished within later.deadline.ms";
     case WEIR_DLQ_CRASH:
         return "the process ended while its handler ran, as often as crash.attempts.max allows";
+    case WEIR_DLQ_EXPIRED:
+        return "it is older than filter.ttl.ms allows";
+    case WEIR_DLQ_STALE:
+        return "it is older than what its key has had";
     default:
         return "unknown";
     }

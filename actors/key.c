@@ -15,14 +15,15 @@
 
 /* ---- states ---- */
 
-static const char *const state_names[WEIR_KEY_STATES] = {"ready", "gathering", "out",  "parked",  "waiting", "later",
-                                                         "dying", "sending",   "idle", "leaving", "ending"};
+static const char *const state_names[WEIR_KEY_STATES] = {"ready",   "gathering", "out",     "parked",
+                                                         "waiting", "later",     "dying",   "sending",
+                                                         "delayed", "idle",      "leaving", "ending"};
 
 #define BIT(state) (1u << (state))
 static const uint16_t legal_moves[WEIR_KEY_STATES] = {
     [WEIR_KEY_READY] = BIT(WEIR_KEY_GATHERING) | BIT(WEIR_KEY_OUT) | BIT(WEIR_KEY_PARKED) | BIT(WEIR_KEY_WAITING) |
-                       BIT(WEIR_KEY_LATER) | BIT(WEIR_KEY_DYING) | BIT(WEIR_KEY_SENDING) | BIT(WEIR_KEY_IDLE) |
-                       BIT(WEIR_KEY_LEAVING),
+                       BIT(WEIR_KEY_LATER) | BIT(WEIR_KEY_DYING) | BIT(WEIR_KEY_SENDING) | BIT(WEIR_KEY_DELAYED) |
+                       BIT(WEIR_KEY_IDLE) | BIT(WEIR_KEY_LEAVING),
     [WEIR_KEY_GATHERING] = BIT(WEIR_KEY_OUT) | BIT(WEIR_KEY_READY),
     [WEIR_KEY_OUT] = BIT(WEIR_KEY_READY),
     [WEIR_KEY_PARKED] = BIT(WEIR_KEY_READY),
@@ -30,6 +31,7 @@ static const uint16_t legal_moves[WEIR_KEY_STATES] = {
     [WEIR_KEY_LATER] = BIT(WEIR_KEY_READY),
     [WEIR_KEY_DYING] = BIT(WEIR_KEY_READY),
     [WEIR_KEY_SENDING] = BIT(WEIR_KEY_READY),
+    [WEIR_KEY_DELAYED] = BIT(WEIR_KEY_READY),
     [WEIR_KEY_IDLE] = BIT(WEIR_KEY_READY) | BIT(WEIR_KEY_LEAVING),
     [WEIR_KEY_LEAVING] = BIT(WEIR_KEY_ENDING),
     [WEIR_KEY_ENDING] = BIT(WEIR_KEY_READY),
@@ -280,20 +282,10 @@ static void guard(struct weir_running *running, const struct weir_partition *par
     weir_journal_claim(running->slot, &name);
 }
 
-/* One run of the handler. What a handler must not answer is turned into a failure, which loses nothing. */
-enum weir_outcome weir_key_run(struct weir_partition *partition, struct weir_message *message,
-                               struct weir_running *running)
+/* What the handler says. What it must not answer is turned into a failure, which loses nothing. */
+static enum weir_outcome ask(struct weir_consumer *consumer, struct weir_message *message)
 {
-    struct weir_consumer *consumer = partition->consumer;
-    message->has_delay = false;
-    message->retry_class = message->escalation = 0;
-    if (running->guarded)
-        guard(running, partition, message);
-    weir_running_set(running, partition, message->offset);
     enum weir_outcome outcome = consumer->handler(message, consumer->user);
-    weir_running_set(running, NULL, -1);
-    if (running->guarded && running->slot)
-        weir_journal_clear(running->slot);
     bool is_unknown = (int)outcome < WEIR_ACK || outcome > WEIR_ESCALATE;
     if (!is_unknown && outcome != WEIR_LATER)
         return outcome;
@@ -301,6 +293,29 @@ enum weir_outcome weir_key_run(struct weir_partition *partition, struct weir_mes
         return is_unknown ? WEIR_RETRY : WEIR_LATER;
     return weir_retry(message, is_unknown ? "the handler returned an unknown outcome"
                                           : "the handler returned WEIR_LATER without weir_message_later()");
+}
+
+/* One run: filters, then the handler. */
+enum weir_outcome weir_key_run(struct weir_partition *partition, struct weir_message *message,
+                               struct weir_running *running)
+{
+    struct weir_consumer *consumer = partition->consumer;
+    struct weir_filter *filter = partition->topic->filter;
+    enum weir_outcome outcome;
+    message->has_delay = false;
+    message->retry_class = message->escalation = 0;
+    message->filtered = WEIR_FILTERED_NOT;
+    if (running->guarded)
+        guard(running, partition, message);
+    weir_running_set(running, partition, message->offset);
+    if (!filter || weir_filter_passes(filter, message, &outcome))
+        outcome = ask(consumer, message);
+    else if (consumer->on_filtered && outcome == WEIR_SKIP)
+        consumer->on_filtered(message, consumer->user);
+    weir_running_set(running, NULL, -1);
+    if (running->guarded && running->slot)
+        weir_journal_clear(running->slot);
+    return outcome;
 }
 
 /* A long turn is not to be taken for a handler that runs for too long. */

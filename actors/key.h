@@ -15,6 +15,7 @@
  *   LATER    its first message was given out by WEIR_LATER
  *   DYING    its first message is on its way to the dead letter queue, or waits to be sent there
  *   SENDING  its first message was acked or skipped, and its outputs are on their way, or wait to be sent again
+ *   DELAYED  its first message waits on the timer for a time or a rate, see filter.h
  *   IDLE, LEAVING, ENDING   it has data and no work, or data that must end first: see partition_data.c
  *
  * In a consumer with batches outcomes may be mixed within a run. What was acked or skipped is finished, also out of the
@@ -43,6 +44,7 @@ enum weir_key_state {
     WEIR_KEY_LATER,
     WEIR_KEY_DYING,
     WEIR_KEY_SENDING,
+    WEIR_KEY_DELAYED,
     WEIR_KEY_IDLE,
     WEIR_KEY_LEAVING,
     WEIR_KEY_ENDING,

@@ -20,10 +20,11 @@ static bool is_in_run(const struct weir_message *message)
            atomic_load_explicit(&running->offset, memory_order_relaxed) == message->offset;
 }
 
-static struct weir_key_data *create(struct weir_message *message)
+struct weir_key_data *weir_key_data_of_run(struct weir_message *message)
 {
-    const struct weir_key_state_class *class = &message->partition->consumer->key_state;
-    struct weir_key *key = message->owner;
+    struct weir_key *key = message->owner; /* in a run it is this thread's (D1) */
+    if (key->data)
+        return key->data;
     size_t key_size = key->in_table ? message->key_size : 0;
     struct weir_key_data *data = weir_memory_allocate(sizeof *data + key_size);
     if (!data)
@@ -32,29 +33,31 @@ static struct weir_key_data *create(struct weir_message *message)
                                    .partition = message->partition,
                                    .key = key,
                                    .epoch = message->epoch,
-                                   .bytes = sizeof *data + key_size + class->bytes,
+                                   .bytes = sizeof *data + key_size,
                                    .key_size = key_size};
     if (key_size > 0)
         memcpy(data->key_bytes, message->key, key_size);
     data->mail.kind = WEIR_MAIL_DATA;
-    data->state = class->create(message, class->user);
-    if (data->state)
-        return data;
-    weir_memory_free(data);
-    return NULL;
+    key->data = data;
+    return data;
 }
 
 void *weir_message_state(struct weir_message *message)
 {
     if (message->data)
         return message->data->state;
-    if (!message->partition->consumer->key_state.create || !is_in_run(message))
+    const struct weir_key_state_class *class = &message->partition->consumer->key_state;
+    if (!class->create || !is_in_run(message))
         return NULL;
-    struct weir_key *key = message->owner; /* in a run it is this thread's (D1) */
-    if (!key->data)
-        key->data = create(message);
-    message->data = key->data;
-    return key->data ? key->data->state : NULL;
+    struct weir_key_data *data = weir_key_data_of_run(message);
+    if (!data)
+        return NULL;
+    if (!data->state) {
+        data->state = class->create(message, class->user);
+        data->bytes += data->state ? class->bytes : 0;
+    }
+    message->data = data->state ? data : NULL;
+    return data->state;
 }
 
 int weir_message_state_resize(struct weir_message *message, size_t bytes)

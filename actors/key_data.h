@@ -1,6 +1,6 @@
 /*
- * Key data: what is kept of a key between its messages for <weir/key_state.h>: the user's state, the key's bytes, what
- * it counts for. (`enum weir_key_state` is something else: where a key actor stands.)
+ * Key data: what is kept of a key between its messages: the user's state (<weir/key_state.h>), what filters remember
+ * (filter.h), the key's bytes, what it counts for. (`enum weir_key_state` is something else: where a key actor stands.)
  *
  * Who touches it
  *   the worker that runs the key makes it, at the first weir_message_state(); while the key is out it is the worker's,
@@ -22,6 +22,7 @@
 
 #include "runtime/mailbox.h"
 #include "runtime/worker.h"
+#include <stdbool.h>
 #include <stdint.h>
 #include <weir/key_state.h>
 
@@ -33,7 +34,11 @@ struct weir_key_data {
     struct weir_mail mail;   /* to the partition: the end is over */
     struct weir_partition *partition;
     struct weir_key *key; /* NULL: its message was abandoned. Owner */
-    void *state;          /* the user's; constant */
+    void *state;          /* the user's; NULL: a run has not asked for it */
+    bool is_counted;      /* owner: the state is */
+    bool has_version;
+    int64_t version;      /* filter.h: the newest that a run of the key has had */
+    uint64_t rate_due_ns; /* likewise: when the key's next run is due */
     uint64_t epoch;
     uint64_t bytes, bytes_charged; /* the last is the owner's; 0: it has not seen it yet */
     uint64_t idle_since_ns;        /* owner */
@@ -48,6 +53,8 @@ struct weir_key_datas {
     struct weir_key_data *orphans; /* of abandoned messages, whose end has been dispatched; by next */
 };
 
+/** The data of the message's key, made if need be; NULL where memory is short. Worker, in a run of the message. */
+struct weir_key_data *weir_key_data_of_run(struct weir_message *message);
 /** The end: call the destructor, hand it back. Worker. */
 void weir_key_data_turn(struct weir_actor *actor, struct weir_worker *worker);
 /** The same, without a worker: where none is left. */

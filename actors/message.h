@@ -113,6 +113,10 @@ struct weir_message {
         uint8_t settled : 1;  /* it is acted on when it comes to the head of its key */
         uint8_t put_off : 1;  /* it has failed, and runs again when it is due */
     };
+    struct {                  /* of the last run; while out the worker's */
+        uint8_t filtered : 2; /* enum weir_filtered */
+        uint8_t granted : 1;  /* it waits for a place that a rate has given it */
+    };
     struct weir_failure *failure;      /* NULL: it has not failed */
     char *later_reason;                /* words, allocated; NULL none */
     uint32_t delay_ms, later_delay_ms; /* asked for, if has_delay */

@@ -34,6 +34,7 @@
 
 #include "actors/breaker.h"
 #include "actors/budget.h"
+#include "actors/filter.h"
 #include "actors/journal.h"
 #include "actors/kafka.h"
 #include "actors/keeper.h"
@@ -89,6 +90,7 @@ struct weir_topic {
     struct weir_budget budget;
     uint64_t journal_hash;
     int32_t first_count;             /* partitions it had when this process first saw it; -1 unknown. Control */
+    struct weir_filter *filter;      /* NULL: none */
     struct weir_retry_policy *retry; /* constant: [0] for failures without a class, then one a class */
     char name[];
 };
@@ -199,6 +201,7 @@ struct weir_partition {
     struct weir_segment *segment, *segments_free;
     struct weir_batch *open_batch; /* of scope partition; NULL: none */
     struct weir_key_list parked, later, dying, sending, waiting[WEIR_ATTEMPT_BUCKETS];
+    struct weir_key_list delayed;               /* by filters */
     struct weir_key_list idle, leaving, ending; /* see partition_data.c */
     struct weir_key_datas datas;
     uint64_t key_count, out_count, held, orphans, stragglers, dlq_pending, outputs_pending;

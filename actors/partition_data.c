@@ -47,8 +47,9 @@ static void move(struct weir_partition *partition, struct weir_key *key, enum we
 /* What it counts for now, as last said by whoever had it. */
 static void charge(struct weir_partition *partition, struct weir_key_data *data)
 {
-    if (data->bytes_charged == 0) {
-        partition->datas.count++;
+    partition->datas.count += data->bytes_charged == 0;
+    if (data->state && !data->is_counted) {
+        data->is_counted = true;
         weir_partition_count(partition, key_states_created, 1);
     }
     partition->datas.bytes += data->bytes - data->bytes_charged;
@@ -60,7 +61,8 @@ static void free_data(struct weir_partition *partition, struct weir_key_data *da
     WEIR_CHECK(partition->datas.count > 0 && partition->datas.bytes >= data->bytes_charged);
     partition->datas.count--;
     partition->datas.bytes -= data->bytes_charged;
-    weir_partition_count(partition, key_states_destroyed, 1);
+    if (data->state)
+        weir_partition_count(partition, key_states_destroyed, 1);
     weir_memory_free(data);
 }
 
@@ -118,6 +120,20 @@ void weir_partition_end_data(struct weir_partition *partition)
     weir_partition_serve_leaving(partition);
 }
 
+/* The data of an ENDING key is gone. */
+static void key_is_back(struct weir_partition *partition, struct weir_key *key)
+{
+    key->data = NULL;
+    move(partition, key, WEIR_KEY_READY);
+    weir_partition_schedule(partition, key);
+}
+
+static void end_key(struct weir_partition *partition, struct weir_key *key)
+{
+    free_data(partition, key->data);
+    key_is_back(partition, key);
+}
+
 void weir_partition_serve_leaving(struct weir_partition *partition)
 {
     const struct weir_consumer *consumer = partition->consumer;
@@ -128,7 +144,10 @@ void weir_partition_serve_leaving(struct weir_partition *partition)
     while (partition->leaving.first && partition->ending.count < ENDING_MAX) {
         struct weir_key *key = partition->leaving.first;
         move(partition, key, WEIR_KEY_ENDING);
-        weir_worker_dispatch(partition->resident.home, &key->data->actor);
+        if (key->data->state)
+            weir_worker_dispatch(partition->resident.home, &key->data->actor);
+        else
+            end_key(partition, key); /* nothing of the user's is in it */
     }
 }
 
@@ -148,9 +167,7 @@ void weir_partition_take_data(struct weir_partition *partition, struct weir_key_
     free_data(partition, data);
     if (!key)
         return;
-    key->data = NULL;
-    move(partition, key, WEIR_KEY_READY);
-    weir_partition_schedule(partition, key);
+    key_is_back(partition, key);
     weir_partition_serve_leaving(partition);
 }
 
@@ -198,7 +215,8 @@ void weir_partition_end_data_here(struct weir_partition *partition)
         struct weir_key_data *data = partition->ending.first ? partition->ending.first->data : partition->datas.orphans;
         if (!data)
             return;
-        weir_key_data_destroy(data);
+        if (data->state)
+            weir_key_data_destroy(data);
         weir_partition_take_data(partition, data);
     }
 }

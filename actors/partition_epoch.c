@@ -240,7 +240,7 @@ static void end(struct weir_partition *partition)
 /* Does the key wait for what a close does not wait for? */
 static bool is_held(const struct weir_partition *partition, const struct weir_key *key)
 {
-    return key->state == WEIR_KEY_WAITING || weir_key_is_writing(key) ||
+    return key->state == WEIR_KEY_WAITING || key->state == WEIR_KEY_DELAYED || weir_key_is_writing(key) ||
            (key->state == WEIR_KEY_PARKED &&
             (weir_partition_is_escalated(partition) || weir_partition_breaker(partition) != WEIR_BREAKER_STATE_CLOSED));
 }
@@ -251,17 +251,19 @@ static bool nothing_runs(const struct weir_partition *partition)
     int64_t committed = atomic_load_explicit(&partition->committed, memory_order_acquire);
     for (const struct weir_message *message = partition->tracker.head; message; message = message->after) {
         bool waits = is_at_most_once(partition) && message->offset >= committed;
-        if (!message->owner || waits || message->enrolled)
+        const struct weir_key *key = message->owner;
+        if (!key || waits || message->enrolled)
             continue;
-        if (!weir_partition_is_escalated(partition) || !is_held(partition, message->owner))
+        bool may_wait = key->state == WEIR_KEY_DELAYED || weir_partition_is_escalated(partition);
+        if (!may_wait || !is_held(partition, key))
             return false;
     }
     return true;
 }
 
-/* Only messages that wait for a retry, for a dead letter or outputs that cannot be sent now, or for the end of an
- * escalation or of an open breaker, are left. Stragglers of an older epoch are not in the tracker: nothing is waited
- * for but what stands behind them. */
+/* Only messages that wait for a retry, a time or a rate, for a dead letter or outputs that cannot be sent now, or for
+ * the end of an escalation or of an open breaker, are left. Stragglers of an older epoch are not in the tracker:
+ * nothing is waited for but what stands behind them. */
 static bool only_held(const struct weir_partition *partition)
 {
     if (partition->dlq_pending > 0 || partition->outputs_pending > 0)

@@ -28,8 +28,9 @@
 #include <stddef.h>
 
 #define MS_NS             1000000ull
-#define DLQ_QUEUE_FULL_MS 50 /* the producer's queue drains in this order of time */
-#define LATER_WARN_LIMIT  8  /* messages named in one sweep */
+#define COPY_OUT_MS       1000 /* a shorter wait is not worth the copy */
+#define DLQ_QUEUE_FULL_MS 50   /* the producer's queue drains in this order of time */
+#define LATER_WARN_LIMIT  8    /* messages named in one sweep */
 
 static uint64_t now(const struct weir_partition *partition)
 {
@@ -43,6 +44,8 @@ static struct weir_key_list *list_of(struct weir_partition *partition, const str
         return &partition->parked;
     case WEIR_KEY_LATER:
         return &partition->later;
+    case WEIR_KEY_DELAYED:
+        return &partition->delayed;
     case WEIR_KEY_DYING:
         return &partition->dying;
     case WEIR_KEY_SENDING:
@@ -507,21 +510,35 @@ static void send_later(struct weir_partition *partition, struct weir_key *key)
     arm(partition, key, partition->consumer->options->output_retry_ms);
 }
 
-static void count_end(struct weir_partition *partition, enum weir_outcome outcome)
+/* What a filter has left out. */
+static void count_filtered(struct weir_partition *partition, const struct weir_message *message)
 {
-    if (outcome == WEIR_ACK)
-        weir_partition_count(partition, acked, 1);
-    else if (outcome == WEIR_SKIP)
-        weir_partition_count(partition, skipped, 1);
-    else
+    if (message->outcome == WEIR_SKIP)
+        weir_partition_count(partition, filtered, 1);
+    if (message->filtered == WEIR_FILTERED_EXPIRED)
+        weir_partition_count(partition, expired, 1);
+    if (message->filtered == WEIR_FILTERED_STALE)
+        weir_partition_count(partition, stale, 1);
+}
+
+static void count_end(struct weir_partition *partition, const struct weir_message *message, enum weir_outcome outcome)
+{
+    bool filtered = message->filtered != WEIR_FILTERED_NOT;
+    if (outcome == WEIR_DEAD)
         weir_partition_count(partition, dead_lettered, 1);
-    partition->successes += outcome != WEIR_DEAD;
+    else if (filtered)
+        count_filtered(partition, message);
+    else if (outcome == WEIR_ACK)
+        weir_partition_count(partition, acked, 1);
+    else
+        weir_partition_count(partition, skipped, 1);
+    partition->successes += outcome != WEIR_DEAD && !filtered; /* else no handler has succeeded */
 }
 
 static void finish_with(struct weir_partition *partition, struct weir_key *key, struct weir_message *before,
                         enum weir_outcome outcome)
 {
-    count_end(partition, outcome);
+    count_end(partition, before ? before->next : key->first, outcome);
     finish_after(partition, key, before);
 }
 
@@ -588,7 +605,7 @@ void weir_partition_finish_enrolled(struct weir_partition *partition, struct wei
         finish_with(partition, key, NULL, (enum weir_outcome)message->outcome);
         go_on(partition, key);
     } else {
-        count_end(partition, (enum weir_outcome)message->outcome);
+        count_end(partition, message, (enum weir_outcome)message->outcome);
         finish_message(partition, message);
     }
 }
@@ -627,10 +644,36 @@ static void await_answer(struct weir_partition *partition, struct weir_key *key)
     enter_list(partition, key, WEIR_KEY_LATER);
 }
 
+/* Dead at once: the handler has said so, or a filter, which burns no attempt. */
+static void give_up(struct weir_partition *partition, struct weir_key *key)
+{
+    struct weir_message *message = key->first;
+    if (message->filtered == WEIR_FILTERED_NOT) {
+        burn_attempt(partition, message);
+        die(partition, key, WEIR_DLQ_DEAD);
+        return;
+    }
+    count_filtered(partition, message);
+    note_failure(partition, message);
+    die(partition, key, message->filtered == WEIR_FILTERED_EXPIRED ? WEIR_DLQ_EXPIRED : WEIR_DLQ_STALE);
+}
+
+/* A filter lets the message wait, and so its key: not held, no attempt burnt. */
+static void wait_for_place(struct weir_partition *partition, struct weir_key *key)
+{
+    uint64_t delay_ms = key->first->delay_ms;
+    weir_partition_count(partition, delayed, 1);
+    if (delay_ms >= COPY_OUT_MS)
+        weir_partition_copy_out(partition, key->first);
+    enter_list(partition, key, WEIR_KEY_DELAYED);
+    arm(partition, key, delay_ms);
+}
+
 /* The breaker's probe has ended. True if that was all: a failure is the downstream's, and burns no attempt. */
 static bool answer_probe(struct weir_partition *partition, struct weir_message *message, enum weir_outcome outcome)
 {
-    bool succeeded = outcome == WEIR_ACK || outcome == WEIR_SKIP;
+    bool filtered = message->filtered != WEIR_FILTERED_NOT;
+    bool succeeded = (outcome == WEIR_ACK || outcome == WEIR_SKIP) && !filtered;
     bool failed = outcome == WEIR_RETRY || outcome == WEIR_OVERLOADED;
     weir_partition_answer_probe(partition, message,
                                 succeeded ? WEIR_PROBE_SUCCEEDED
@@ -648,7 +691,7 @@ void weir_partition_finish_at_once(struct weir_partition *partition, struct weir
         weir_partition_enroll(partition, message, (enum weir_outcome)message->outcome);
         return;
     }
-    count_end(partition, (enum weir_outcome)message->outcome);
+    count_end(partition, message, (enum weir_outcome)message->outcome);
     finish(partition, message);
     weir_partition_free_message(partition, message);
 }
@@ -672,11 +715,16 @@ static void enroll_first(struct weir_partition *partition, struct weir_key *key,
 /* Act on the outcome of the first message of a READY key. */
 static void act(struct weir_partition *partition, struct weir_key *key, enum weir_outcome outcome)
 {
-    if (outcome > WEIR_SKIP && outcome != WEIR_LATER)
+    bool filtered = key->first->filtered != WEIR_FILTERED_NOT;
+    if (filtered || (outcome > WEIR_SKIP && outcome != WEIR_LATER))
         drop_outputs(partition, key->first);
     if (key->first->passes == WEIR_PASSES_AS_PROBE && outcome != WEIR_LATER &&
         answer_probe(partition, key->first, outcome)) {
         wait_ms(partition, key, room_ms(partition, key->first));
+        return;
+    }
+    if (outcome == WEIR_OUTCOME_DELAYED) {
+        wait_for_place(partition, key);
         return;
     }
     switch (outcome) {
@@ -696,8 +744,7 @@ static void act(struct weir_partition *partition, struct weir_key *key, enum wei
         wait_ms(partition, key, overloaded_ms(partition, key->first));
         break;
     case WEIR_DEAD:
-        burn_attempt(partition, key->first);
-        die(partition, key, WEIR_DLQ_DEAD);
+        give_up(partition, key);
         break;
     case WEIR_ESCALATE:
         weir_partition_escalate(partition, key->first);

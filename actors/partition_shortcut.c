@@ -43,6 +43,7 @@ static struct shortcut begin(struct weir_partition *partition)
         .started_ns = now_ns,
         .ends_ns = now_ns + TURN_NS_MAX,
         .open = consumer->options->delivery != WEIR_AT_MOST_ONCE && !consumer->key_state.create &&
+                !(partition->topic->filter && weir_filter_keeps(partition->topic->filter)) &&
                 !consumer->batch_handler && weir_worker_turns_are_short(worker),
     };
 }

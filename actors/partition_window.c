@@ -194,6 +194,7 @@ static void update_window(struct weir_partition *partition, uint64_t bytes_bound
     bool full = in_flight > 0 && (is_full(partition, WEIR_PAUSE_WINDOW, in_flight, options->window_messages_max) ||
                                   is_full(partition, WEIR_PAUSE_WINDOW, weir_partition_bytes(partition), bytes_bound));
     weir_partition_set_pause(partition, WEIR_PAUSE_WINDOW, full);
+    weir_partition_set_pause(partition, WEIR_PAUSE_RATE, full && partition->delayed.count > 0);
     bool held = is_full(partition, partition->pause & WEIR_PAUSE_FOR_HELD, partition->held, options->held_messages_max);
     if (!held)
         weir_partition_set_pause(partition, WEIR_PAUSE_FOR_HELD, false);

@@ -197,6 +197,7 @@ struct weir_testkit_message *weir_kit_run_begin(struct kit_process *process, str
 void weir_kit_run_end(struct weir_testkit_message *sent, size_t run, enum weir_outcome outcome,
                       const struct weir_message *message);
 enum weir_outcome weir_kit_handle(struct weir_message *message, void *process);
+void weir_kit_filtered(struct weir_message *message, void *process); /* finished without a run */
 void weir_kit_sent(struct weir_testkit *kit, struct kit_log *log, int64_t offset,
                    const struct weir_testkit_record *record);
 void weir_kit_look_at_handles(struct weir_testkit *kit); /* T2 */

@@ -205,6 +205,7 @@ bool weir_kit_process_start(struct weir_testkit *kit, struct weir_error *error)
         free(process);
         return false;
     }
+    process->consumer->on_filtered = weir_kit_filtered;
     if (kit->prepare && kit->prepare(process->consumer, kit->user, error) != 0) {
         weir_consumer_destroy(process->consumer);
         free(process);

@@ -232,6 +232,19 @@ static void run_given_out(struct weir_testkit_message *sent, struct kit_run *run
                    sent->offset, (size_t)(run - sent->runs) + 1);
 }
 
+void weir_kit_filtered(struct weir_message *message, void *user)
+{
+    const struct kit_process *process = user;
+    struct weir_testkit *kit = process->kit;
+    struct kit_log *log = weir_kit_log(kit, weir_message_topic(message), weir_message_partition(message));
+    int64_t offset = weir_message_offset(message);
+    if (!log || offset < 0 || (uint64_t)offset >= log->count)
+        return; /* a run of it is a violation, and is told of there */
+    struct weir_testkit_message *sent = log->messages[offset];
+    weir_kit_trace(kit, "%s/%d at %" PRId64 ": filtered", log->topic, (int)log->partition, offset);
+    weir_kit_finished(sent, WEIR_SKIP);
+}
+
 struct weir_testkit_message *weir_kit_run_begin(struct kit_process *process, struct weir_message *message, size_t *run)
 {
     struct weir_testkit *kit = process->kit;

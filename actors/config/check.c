@@ -130,6 +130,18 @@ int weir_option_check_topics(const char *name, char *value, struct weir_error *e
     }
 }
 
+/* "name=value" or "name!=value" */
+int weir_option_check_header(const char *name, char *value, struct weir_error *error)
+{
+    const char *sign = strchr(value, '=');
+    bool has_name = sign && sign > value && !(sign == value + 1 && *value == '!');
+    if (*value == '\0' || has_name)
+        return 0;
+    char shown[96];
+    return weir_error_set(error, WEIR_INVALID, "%s=%s: must be NAME=VALUE or NAME!=VALUE", name,
+                          weir_config_show(value, shown, sizeof shown));
+}
+
 int weir_option_check_template(const char *name, char *value, struct weir_error *error)
 {
     struct weir_error reason;
@@ -239,6 +251,20 @@ static int check_dead_letters(const struct weir_config *config, struct weir_erro
         return weir_error_set(
             error, WEIR_INVALID,
             "weir.later.policy=abandon needs weir.dlq.topic, which is empty: set one, or the policy wait");
+    return 0;
+}
+
+static int check_filters(const struct weir_config *config, struct weir_error *error)
+{
+    const struct weir_options *options = &config->options;
+    if (options->filter_version == WEIR_VERSION_HEADER && options->filter_version_header[0] == '\0')
+        return weir_error_set(error, WEIR_INVALID,
+                              "weir.filter.version=header needs weir.filter.version.header, which is empty: name it");
+    bool of_keys = options->filter_version != WEIR_VERSION_NONE || options->rate_key_messages_per_second > 0;
+    if (of_keys && options->ordering == WEIR_ORDERING_NONE)
+        return weir_error_set(
+            error, WEIR_INVALID, "%s: with weir.ordering=none no message has a key; leave one of the two out",
+            options->filter_version != WEIR_VERSION_NONE ? "weir.filter.version" : "weir.rate.key.messages.per.second");
     return 0;
 }
 
@@ -455,8 +481,9 @@ static void derive(struct weir_config *config)
 int weir_config_finish(struct weir_config *config, struct weir_error *error)
 {
     typedef int check(const struct weir_config *config, struct weir_error *error);
-    static check *const CHECKS[] = {check_present, check_pairs,    check_drain,        check_later, check_dead_letters,
-                                    check_journal, check_delivery, check_exactly_once, check_loops, weir_scope_check};
+    static check *const CHECKS[] = {check_present,      check_pairs,   check_drain,     check_later,
+                                    check_dead_letters, check_filters, check_journal,   check_delivery,
+                                    check_exactly_once, check_loops,   weir_scope_check};
     for (size_t index = 0; index < WEIR_COUNT(CHECKS); index++) {
         int code = CHECKS[index](config, error);
         if (code != 0)
@@ -466,9 +493,30 @@ int weir_config_finish(struct weir_config *config, struct weir_error *error)
     return 0;
 }
 
+/* The name of a filter or rate that was set, for all or for a topic; NULL: none. */
+static const char *set_filter(const struct weir_config *config)
+{
+    for (size_t index = 0; index < WEIR_OPTION_COUNT; index++) {
+        const struct weir_option *option = &weir_option_table[index];
+        bool set = config->values[index].set;
+        for (size_t number = 0; number < config->override_count; number++)
+            set |= config->overrides[number].index == index;
+        if (option->kind != WEIR_OPTION_SECTION && set &&
+            (strncmp(option->name, "weir.filter.", 12) == 0 || strncmp(option->name, "weir.rate.", 10) == 0))
+            return option->name;
+    }
+    return NULL;
+}
+
 int weir_config_finish_batches(struct weir_config *config, struct weir_error *error)
 {
     const struct weir_options *options = &config->options;
+    const char *filter = set_filter(config);
+    if (filter)
+        return weir_error_set(error, WEIR_INVALID,
+                              "%s: filters and rates judge one message before its handler, and a batch is not judged; "
+                              "leave it out, or use weir_consumer_create()",
+                              filter);
     if (options->crash_journal[0] != '\0')
         return weir_error_set(error, WEIR_INVALID,
                               "weir.crash.journal=%.100s: knows one message a handler, and a batch has many; leave it "

@@ -25,8 +25,15 @@ static const struct {
     const char *name;
     unsigned scopes;
 } SCOPED[] = {
-    {"retry.attempts.max", BOTH}, {"retry.base.ms", BOTH},     {"retry.factor", BOTH},
-    {"retry.max.ms", BOTH},       {"retry.deadline.ms", BOTH},
+    {"retry.attempts.max", BOTH},
+    {"retry.base.ms", BOTH},
+    {"retry.factor", BOTH},
+    {"retry.max.ms", BOTH},
+    {"retry.deadline.ms", BOTH},
+    {"filter.ttl.ms", BIT(WEIR_SCOPE_TOPIC)},
+    {"filter.expired", BIT(WEIR_SCOPE_TOPIC)},
+    {"rate.messages.per.second", BIT(WEIR_SCOPE_TOPIC)},
+    {"rate.key.messages.per.second", BIT(WEIR_SCOPE_TOPIC)},
 };
 
 bool weir_scope_of(const char *name, enum weir_scope *scope)

@@ -75,6 +75,7 @@ void weir_option_range(const struct weir_option *option, char *text, size_t size
 /* The checks that options.def names, check.c. */
 weir_option_check weir_option_check_topics;
 weir_option_check weir_option_check_template;
+weir_option_check weir_option_check_header;
 
 /** A value for an error's sentence: cut and without control characters, so that it stays one line. Returns `text`. */
 const char *weir_config_show(const char *value, char *text, size_t size);

@@ -20,6 +20,7 @@
  *   - when the partition leaves, for whatever reason (rebalance, loss, close, a reset of offsets). A run, or a message
  *     given out by WEIR_LATER, that outlives that is waited for;
  *   - at once, if the message has no key and weir.null.keys is spread: it is a key of its own.
+ * (What filters remember of a key, weir.filter.version and weir.rate.key.*, counts as state here.)
  * Retries of a message see the same state. After any of the above, and in another process, a key begins with a fresh
  * one: this is memory, and what must be right for good belongs into a database. Messages may come again
  * (guarantees.md), so whoever counts keeps the last offset with what it counts.

@@ -20,7 +20,7 @@ enum weir_pause {
     WEIR_PAUSE_HELD = 1 << 1,    /* held messages are at their bound */
     WEIR_PAUSE_USER = 1 << 2,    /* weir_consumer_pause() */
     WEIR_PAUSE_BREAKER = 1 << 3, /* the circuit breaker is open */
-    WEIR_PAUSE_RATE = 1 << 4,    /* reserved: a rate limit */
+    WEIR_PAUSE_RATE = 1 << 4,    /* the window is full, and messages wait for a rate or a time */
     WEIR_PAUSE_REVOKE = 1 << 5,  /* a rebalance is under way, or the partition is not open yet */
     WEIR_PAUSE_MAP = 1 << 6,     /* reserved: the map of a transaction is full */
     WEIR_PAUSE_DLQ = 1 << 7,     /* dead letters are refused, or their budget is spent, and too much waits for them */
@@ -51,6 +51,10 @@ struct weir_counters {
     uint64_t output_failures;      /* outputs refused by the broker or by librdkafka */
     uint64_t outputs_dropped;      /* emitted by runs that failed, and never sent */
     uint64_t outputs_lost;         /* at-most-once: refused, and not sent again as they may be in the log */
+    uint64_t filtered;             /* finished by a filter, without asking the handler */
+    uint64_t expired;              /* of them, or of the dead: older than weir.filter.ttl.ms */
+    uint64_t stale;                /* likewise: older than what its key has had */
+    uint64_t delayed;              /* waits for a time or a rate, see weir.filter.not.before.header and weir.rate.* */
     uint64_t escalations;          /* runs that ended in WEIR_ESCALATE */
     uint64_t key_states_created;   /* states of keys, see key_state.h */
     uint64_t key_states_destroyed; /* of them, for whatever reason */

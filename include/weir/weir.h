@@ -20,6 +20,7 @@
 #include <weir/config.h>
 #include <weir/consumer.h>
 #include <weir/error.h>
+#include <weir/filter.h>
 #include <weir/key_state.h>
 #include <weir/log.h>
 #include <weir/message.h>

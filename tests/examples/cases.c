@@ -194,6 +194,27 @@ static bool check_entries(const char *output, struct weir_mock *mock, const stru
            failed < 60 && equals("dead letters", weir_mock_end_offset(mock, EXAMPLE_LETTERS, 0), 0);
 }
 
+/* ---- filters: levels in and out of order, a price, an article for tests ---- */
+
+static void fill_levels(struct weir_mock *mock)
+{
+    static const char *const levels[][3] = {{"apple", "7", "1"}, {"apple", "9", "3"}, {"apple", "8", "2"},
+                                            {"pear", "4", "1"},  {"pear", "3", "2"},  {"test-1", "1", "1"}};
+    for (size_t index = 0; index < sizeof levels / sizeof *levels; index++)
+        weir_mock_produce_header(mock, EXAMPLE_TOPIC, levels[index][0], levels[index][1], "version", levels[index][2]);
+    weir_mock_produce_header(mock, EXAMPLE_TOPIC, "apple", "99", "type", "price");
+}
+
+static bool check_levels(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
+{
+    if (strstr(output, "apple: 8") || strstr(output, "apple: 99") || strstr(output, "test-1")) {
+        fprintf(stderr, "what is to be filtered is handled\n");
+        return false;
+    }
+    return says(output, "apple: 7\n") && says(output, "apple: 9\n") && says(output, "pear: 3\n") &&
+           says(output, "4 levels written\n");
+}
+
 /* ---- graceful_stop: once with all finished, once with something left ---- */
 
 static void fill_some(struct weir_mock *mock)
@@ -310,6 +331,11 @@ const struct weir_example_case weir_example_cases[] = {
      .status = 1,
      .check = check_entries},
     {.name = "batch", .group = "weir-example-batch", .arguments = {QUICK}, .fill = fill_rows, .check = check_rows},
+    {.name = "filters",
+     .group = "weir-example-filters",
+     .arguments = {QUICK},
+     .fill = fill_levels,
+     .check = check_levels},
     {.name = "graceful_stop",
      .group = "weir-example-graceful_stop",
      .arguments = {QUICK, "--work-ms", "10"},

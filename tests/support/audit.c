@@ -129,6 +129,9 @@ static const char *check_place(const struct weir_partition *partition, const str
     case WEIR_KEY_LATER:
         HOLDS(weir_message_later_state(key->first) != WEIR_LATER_IDLE, "a key waits for an answer nobody can give");
         return NULL;
+    case WEIR_KEY_DELAYED:
+        HOLDS(!active || key->timer.armed, "a key is delayed without a timer");
+        return NULL;
     case WEIR_KEY_PARKED:
     case WEIR_KEY_LEAVING:
     case WEIR_KEY_ENDING:
@@ -226,6 +229,8 @@ static const char *check_lists(const struct weir_partition *partition)
         wrong = check_list(&partition->dying, WEIR_KEY_DYING, &writing);
     if (!wrong)
         wrong = check_list(&partition->sending, WEIR_KEY_SENDING, &writing);
+    if (!wrong)
+        wrong = check_list(&partition->delayed, WEIR_KEY_DELAYED, &none);
     if (!wrong)
         wrong = check_list(&partition->idle, WEIR_KEY_IDLE, &none);
     if (!wrong)

@@ -129,7 +129,8 @@ bool weir_subject_adds_up(const struct weir_subject *subject)
 {
     struct weir_stats stats = weir_subject_stats(subject);
     const struct weir_counters *counters = &stats.counters;
-    uint64_t sum = counters->acked + counters->skipped + counters->dead_lettered + counters->handed_back;
+    uint64_t sum =
+        counters->acked + counters->skipped + counters->filtered + counters->dead_lettered + counters->handed_back;
     if (counters->consumed == sum)
         return true;
     fprintf(stderr, "consumed %llu, but acked %llu + skipped %llu + dead-lettered %llu + handed back %llu\n",
