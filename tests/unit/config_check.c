@@ -264,3 +264,49 @@ Test(config_check, batches_have_no_crash_journal)
     BEGIN({"weir.crash.journal", "/tmp/journal"});
     wrong_for_batches("weir.crash.journal=/tmp/journal", "leave it out");
 }
+
+Test(config_check, batches_are_not_filtered)
+{
+    BEGIN({"weir.filter.ttl.ms", "1000"});
+    wrong_for_batches("weir.filter.ttl.ms", "leave it out");
+    BEGIN({"weir.topic.orders.rate.messages.per.second", "5"}, {"weir.topics", "orders"});
+    wrong_for_batches("weir.rate.messages.per.second", "leave it out");
+}
+
+Test(config_check, filters_of_keys_need_keys_and_versions_a_header)
+{
+    static const char *const cases[][5] = {
+        {"weir.filter.version", "header", NULL, NULL, "weir.filter.version.header, which is empty"},
+        {"weir.filter.version", "timestamp", "weir.ordering", "none", "weir.filter.version: with weir.ordering=none"},
+        {"weir.rate.key.messages.per.second", "5", "weir.ordering", "none", "weir.rate.key.messages.per.second: with"},
+        {"weir.breaker.open.ms", "2m", NULL, NULL, "weir.breaker.open.ms.max=60000"},
+    };
+    for (size_t index = 0; index < sizeof cases / sizeof *cases; index++) {
+        struct weir_error reason = {0};
+        struct weir_config *bad = weir_config_create();
+        cr_assert_not_null(bad);
+        cr_assert_eq(weir_config_set(bad, "weir.topics", "orders", NULL), 0);
+        cr_assert_eq(weir_config_set(bad, "group.id", "g", NULL), 0);
+        cr_assert_eq(weir_config_set(bad, cases[index][0], cases[index][1], NULL), 0);
+        if (cases[index][2])
+            cr_assert_eq(weir_config_set(bad, cases[index][2], cases[index][3], NULL), 0);
+        cr_assert_eq(weir_config_finish(bad, &reason), WEIR_INVALID, "case %zu", index);
+        cr_assert_not_null(strstr(reason.text, cases[index][4]), "%s", reason.text);
+        weir_config_destroy(bad);
+    }
+}
+
+Test(config_check, a_rule_of_a_header_has_a_name_and_a_sign)
+{
+    struct weir_error reason = {0};
+    struct weir_config *bad = weir_config_create();
+    cr_assert_not_null(bad);
+    static const char *const wrong[] = {"type", "=order", "!=order"}, *const right[] = {"a=b", "a!=", "a==", ""};
+    for (size_t index = 0; index < 3; index++) {
+        cr_assert_eq(weir_config_set(bad, "weir.filter.header", wrong[index], &reason), WEIR_INVALID);
+        cr_assert_not_null(strstr(reason.text, "must be NAME=VALUE or NAME!=VALUE"), "%s", reason.text);
+    }
+    for (size_t index = 0; index < 4; index++)
+        cr_assert_eq(weir_config_set(bad, "weir.filter.header", right[index], &reason), 0, "%s", right[index]);
+    weir_config_destroy(bad);
+}
