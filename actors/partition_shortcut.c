@@ -8,8 +8,8 @@
  *
  *   H1. Only a message whose key has no actor: nothing of its key stands before it, or is anywhere else.
  *   H2. Only what any worker might run now: the same check comes before each run as in a key's turn. What needs more
- *       than that goes to its key actor: a suspect, a commit at most once, state of the key, a batch. Handlers that may
- *       block never run here.
+ *       than that goes to its key actor: a suspect, a commit at most once, state of the key and what filters remember
+ *       of it, a batch. Handlers that may block never run here.
  *   H3. The gate is open meanwhile, so control waits for no handler; all messages are in the tracker before the first
  *       of them runs.
  *   H4. What a run says counts on the spot only if it finishes the message, gave no handle, emitted nothing, and no
