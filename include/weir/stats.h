@@ -22,8 +22,8 @@ enum weir_pause {
     WEIR_PAUSE_BREAKER = 1 << 3, /* the circuit breaker is open */
     WEIR_PAUSE_RATE = 1 << 4,    /* the window is full, and messages wait for a rate or a time */
     WEIR_PAUSE_REVOKE = 1 << 5,  /* a rebalance is under way, or the partition is not open yet */
-    WEIR_PAUSE_MAP = 1 << 6,     /* reserved: the map of a transaction is full */
-    WEIR_PAUSE_DLQ = 1 << 7,     /* dead letters are refused, or their budget is spent, and too much waits for them */
+    WEIR_PAUSE_MAP = 1 << 6, /* exactly-once: too much that has finished waits for a transaction with room in its map */
+    WEIR_PAUSE_DLQ = 1 << 7, /* dead letters are refused, or their budget is spent, and too much waits for them */
     WEIR_PAUSE_MEMORY = 1 << 8,  /* an allocation failed; tried again each second */
     WEIR_PAUSE_ERROR = 1 << 9,   /* the broker refuses this partition (reset policy `error`, authorization, deleted) */
     WEIR_PAUSE_OUTPUT = 1 << 10, /* outputs are refused, and too much waits for them */

@@ -198,6 +198,7 @@ WEIR_EXPORT int weir_testkit_letter(const struct weir_testkit *kit, size_t index
  * them in the order of writing; 0 where there is none.
  *
  * At least once: after produce errors and crashes one may be there more than once, as others see it too.
+ * With weir.delivery=exactly-once only those of committed transactions are there, each once.
  */
 WEIR_EXPORT size_t weir_testkit_outputs(const struct weir_testkit *kit, const char *topic);
 WEIR_EXPORT int weir_testkit_output(const struct weir_testkit *kit, const char *topic, size_t index,
