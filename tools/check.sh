@@ -74,7 +74,7 @@ check_headers() {
 check_names() {
     local named unknown=0 bad twice
     cd "$root" || return 1
-    for named in $(project_files '*.md' | xargs -r grep -hoE '\./dev test [a-z-]+' | sed 's/.* //' | sort -u); do
+    for named in $(project_files '*.md' | xargs -r grep -hoE '\./dev test [a-z][a-z-]*' | sed 's/.* //' | sort -u); do
         [[ " ${test_suites_all[*]} ${test_suites_apart[*]} " == *" $named "* ]] || { echo "no such suite: $named" && unknown=1; }
     done
     bad=$(project_files 'tests/*.c' | xargs -r grep -nE '^(Parameterized)?Test\(' |
