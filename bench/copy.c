@@ -2,8 +2,8 @@
  * What does it cost a message to be copied out of its fetch response?
  *
  * That is done at the pull where handlers keep messages: from the first WEIR_LATER of a consumer on, or with threads of
- * their own. Here the first message is given out and answered at once, so that all others are copied, and handled as in
- * the arm beside it, where none is.
+ * their own. Here the first message is kept, so that all others are copied, and handled as in the arm beside it, where
+ * none is.
  *
  * Thread: main.
  */
