@@ -290,6 +290,26 @@ void weir_broker_watermarks(const char *topic, int32_t partition, int64_t *low, 
     rd_kafka_destroy(kafka);
 }
 
+/* One past the last record of all, or of those that readers of committed ones may see. */
+static int64_t end_of(const char *topic, int32_t partition, const char *isolation)
+{
+    int64_t low, high;
+    rd_kafka_conf_t *conf = configuration();
+    configure(conf, "group.id", "weir-broker-ends");
+    configure(conf, "isolation.level", isolation);
+    rd_kafka_t *kafka = client(RD_KAFKA_CONSUMER, conf);
+    rd_kafka_resp_err_t error =
+        rd_kafka_query_watermark_offsets(kafka, topic, partition, &low, &high, WEIR_BROKER_WAIT_MS);
+    cr_assert_eq(error, RD_KAFKA_RESP_ERR_NO_ERROR, "%s", rd_kafka_err2str(error));
+    rd_kafka_destroy(kafka);
+    return high;
+}
+
+bool weir_broker_has_open_transaction(const char *topic, int32_t partition)
+{
+    return end_of(topic, partition, "read_committed") < end_of(topic, partition, "read_uncommitted");
+}
+
 /* A broker that has just come back, or is out of breath, coordinates nothing for a moment. */
 static rd_kafka_resp_err_t committed(rd_kafka_t *kafka, rd_kafka_topic_partition_list_t *list)
 {

@@ -217,6 +217,13 @@ static void await_commits(struct weir_once *once)
     }
 }
 
+/* That of a process that was killed ends by its time-out, and hides all that was committed behind it until then. */
+static void await_transactions(const char *topic, int32_t partitions)
+{
+    for (int32_t partition = 0; partition < partitions; partition++)
+        WEIR_BROKER_UNTIL(!weir_broker_has_open_transaction(topic, partition));
+}
+
 struct weir_once_ledger weir_once_judge(struct weir_once *once)
 {
     struct weir_once_ledger ledger = {0};
@@ -224,6 +231,8 @@ struct weir_once_ledger weir_once_judge(struct weir_once *once)
     cr_assert_not_null(seen);
     await_commits(once);
     end_members(once);
+    await_transactions(once->outputs.text, WEIR_ONCE_PARTITIONS);
+    await_transactions(once->letters, 1);
     seen->stride = (int64_t)once->stage.produced;
     seen->count = calloc(WEIR_ONCE_PARTITIONS, once->stage.produced);
     cr_assert_not_null(seen->count);
