@@ -125,7 +125,8 @@ static enum weir_outcome misuse(struct weir_subject *subject, struct weir_messag
 static void find(struct handles *handles, const char *value, struct weir_later *later)
 {
     bool found = false;
-    for (size_t index = 0; index < handles->count && !found; index++) {
+    for (size_t index = handles->count;
+         index-- > 0 && !found;) { /* the last first: a message may be another's by now */
         *later = handles->list[index];
         found = weir_scene_is(later->message, value);
     }
