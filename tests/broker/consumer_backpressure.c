@@ -108,7 +108,7 @@ Test(broker_backpressure, a_full_window_stops_fetching_bounds_memory_and_fetches
     const struct weir_counters *counters = &member.board->stats.counters;
     cr_assert_eq(counters->acked, (uint64_t)MESSAGES);
     cr_assert_eq(counters->redelivered_dropped, 0u);
-    cr_assert_geq(counters->pauses, (uint64_t)PARTITIONS); /* later ones depend on who is faster */
+    cr_assert_gt(counters->pauses, 0u); /* of how many partitions depends on who is faster */
     cr_assert_geq(fetched_bytes, log_bytes);
     cr_assert_lt(fetched_bytes, log_bytes + log_bytes / 50, "something was fetched twice");
     cr_assert_lt(peak_bytes, bound_bytes);

@@ -424,7 +424,7 @@ Test(consumer, writes_exactly_once_as_static_members_and_with_the_eager_protocol
                         10,
                         WEIR_WORLD_ALL,
                         false};
-    cr_assert_gt(run(&plan, 100).outputs, 0);
+    cr_assert_gt(run(&plan, 600).outputs, 0);
 }
 
 Test(consumer, writes_exactly_once_with_handlers_on_threads_of_their_own)
