@@ -1,5 +1,5 @@
 /*
- * Batches: gathered, sent out, run, taken back. See batch.h; what becomes of the messages is in partition_finish.c.
+ * Batches: gathered, sent out, run, taken back. See batch.h; what becomes of the messages is in partition_batch.c.
  */
 #include "actors/batch.h"
 #include "actors/consumer.h"

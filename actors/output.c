@@ -1,5 +1,5 @@
 /*
- * Outputs: emitted, sent, taken back. See output.h; what the partition actor makes of them is in partition_finish.c.
+ * Outputs: emitted, sent, taken back. See output.h; what the partition actor makes of them is in partition_output.c.
  *
  * An output is one block: the struct, its headers, then texts and bytes, walked twice by the same code, first to
  * measure, then to write, so that the two cannot differ.

@@ -60,6 +60,16 @@ bool weir_partition_log_is_due(struct weir_partition *partition)
     return true;
 }
 
+void weir_partition_warn(struct weir_partition *partition, const char *what, int64_t offset, const char *why)
+{
+    if (!weir_partition_log_is_due(partition))
+        return;
+    char number[16];
+    struct weir_log_field fields[2];
+    weir_log(WEIR_LOG_WARN, weir_partition_fields(partition, number, fields), 2, "%s, offset %lld: %s", what,
+             (long long)offset, why);
+}
+
 struct weir_kafka *weir_partition_kafka(const struct weir_partition *partition)
 {
     return partition->consumer->kafka;

@@ -282,6 +282,8 @@ void weir_partition_set_state(struct weir_partition *partition, enum weir_partit
 /** Runs that are out, of handlers and destructors, and destructors that are due: what a close waits for. */
 uint64_t weir_partition_out(const struct weir_partition *partition);
 bool weir_partition_log_is_due(struct weir_partition *partition); /* at most once a second a partition */
+void weir_partition_warn(struct weir_partition *partition, const char *what, int64_t offset,
+                         const char *why); /* when it is due */
 const struct weir_log_field *weir_partition_fields(const struct weir_partition *partition, char number[16],
                                                    struct weir_log_field fields[2]);
 
@@ -319,21 +321,29 @@ void weir_partition_hand_out(struct weir_partition *partition);
 void weir_partition_finish_at_once(struct weir_partition *partition, struct weir_message *message); /* acked or skipped,
                                                                                                       in no key */
 void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key);
-void weir_partition_take_batched(struct weir_partition *partition, struct weir_key *key); /* out of a batch */
-bool weir_partition_settle(struct weir_partition *partition, struct weir_key *key);    /* READY: false if no longer */
 void weir_partition_take_back(struct weir_partition *partition, struct weir_key *key); /* nobody has begun its run */
 void weir_partition_take_answer(struct weir_partition *partition, struct weir_message *message);
-void weir_partition_take_letter(struct weir_partition *partition, struct weir_message *message);
-void weir_partition_take_output(struct weir_partition *partition, struct weir_emission *emission);
-void weir_partition_refund(struct weir_partition *partition, struct weir_message *message); /* no letter will be sent */
+void weir_partition_drop_first(struct weir_partition *partition, struct weir_key *key); /* a straggler's message */
+void weir_partition_sweep_finish(struct weir_partition *partition);
+
+/* partition_hold.c */
 void weir_partition_hold(struct weir_partition *partition, struct weir_key *key);
 void weir_partition_unhold(struct weir_partition *partition, struct weir_key *key);
 void weir_partition_leave_list(struct weir_partition *partition, struct weir_key *key); /* that has one */
-void weir_partition_drop_first(struct weir_partition *partition, struct weir_key *key); /* a straggler's message */
 void weir_partition_enforce_held(struct weir_partition *partition);
-void weir_partition_sweep_finish(struct weir_partition *partition);
 
+/* partition_batch.c */
+void weir_partition_take_batched(struct weir_partition *partition, struct weir_key *key); /* out of a batch */
+bool weir_partition_settle(struct weir_partition *partition, struct weir_key *key); /* READY: false if no longer */
+
+/* partition_letter.c */
+void weir_partition_take_letter(struct weir_partition *partition, struct weir_message *message);
+void weir_partition_refund(struct weir_partition *partition, struct weir_message *message); /* no letter will be sent */
 void weir_partition_quarantine(struct weir_partition *partition, struct weir_key *key);
+
+/* partition_output.c */
+void weir_partition_take_output(struct weir_partition *partition, struct weir_emission *emission);
+
 /* partition_suspect.c; nothing of it is called without a journal but where it says so */
 static inline struct weir_journal_name weir_partition_name(const struct weir_partition *partition,
                                                            const struct weir_message *message)
@@ -379,11 +389,6 @@ void weir_partition_detach_data(struct weir_partition *partition, struct weir_ke
 void weir_partition_let_data_go(struct weir_partition *partition,
                                 struct weir_message *message);       /* which has been asked */
 void weir_partition_end_data_here(struct weir_partition *partition); /* any; no worker runs any more */
-/** The ends of enrolled messages: committed; refused, so that the run has failed or the letter is held; of an epoch
- * that is over. */
-void weir_partition_finish_enrolled(struct weir_partition *partition, struct weir_message *message);
-void weir_partition_disenroll(struct weir_partition *partition, struct weir_message *message);
-void weir_partition_drop_enrolled(struct weir_partition *partition, struct weir_message *message);
 
 /* partition_once.c */
 void weir_partition_enroll(struct weir_partition *partition, struct weir_message *message, enum weir_outcome outcome);

@@ -17,7 +17,7 @@
  */
 #include "actors/consumer.h"
 #include "actors/output.h"
-#include "actors/partition.h"
+#include "actors/partition_finish.h"
 #include "runtime/check.h"
 
 void weir_partition_enroll(struct weir_partition *partition, struct weir_message *message, enum weir_outcome outcome)
@@ -26,6 +26,15 @@ void weir_partition_enroll(struct weir_partition *partition, struct weir_message
     message->enrolled = true;
     partition->enrolled++;
     partition->changed = true;
+}
+
+void weir_partition_enroll_first(struct weir_partition *partition, struct weir_key *key, enum weir_outcome outcome)
+{
+    weir_partition_enroll(partition, key->first, outcome);
+    if (key->first->outputs)
+        weir_partition_enter_list(partition, key, WEIR_KEY_SENDING);
+    else
+        weir_key_shift(key);
 }
 
 /* ---- choosing ---- */
@@ -130,7 +139,51 @@ void weir_partition_choose(struct weir_partition *partition, struct weir_snapsho
     partition->once.epoch = partition->epoch;
 }
 
-/* ---- given back ---- */
+/* ---- given back: committed, refused, or of an epoch that is over ---- */
+
+/* Committed. */
+static void finish_enrolled(struct weir_partition *partition, struct weir_message *message)
+{
+    struct weir_key *key = message->owner;
+    if (message->outputs && message->outcome != WEIR_DEAD)
+        weir_partition_count(partition, outputs_sent, message->outputs->count);
+    if (key) {
+        WEIR_CHECK(key->first == message && weir_key_is_writing(key));
+        weir_partition_ready(partition, key);
+        weir_partition_finish_with(partition, key, NULL, (enum weir_outcome)message->outcome);
+        weir_partition_go_on(partition, key);
+    } else {
+        weir_partition_count_end(partition, message, (enum weir_outcome)message->outcome);
+        weir_partition_finish_message(partition, message);
+    }
+}
+
+/* Refused: the run has failed, or its letter is held. */
+static void disenroll(struct weir_partition *partition, struct weir_message *message)
+{
+    struct weir_key *key = message->owner;
+    enum weir_kafka_error error = message->outputs->refusal;
+    WEIR_CHECK(key && key->first == message && weir_key_is_writing(key));
+    message->enrolled = false;
+    if (key->state == WEIR_KEY_SENDING) {
+        weir_partition_count(partition, output_failures, 1);
+        weir_partition_fail_outputs(partition, key);
+    } else {
+        weir_outputs_drop(message);
+        weir_partition_refuse_letter(partition, key, error);
+    }
+    weir_partition_go_on(partition, key);
+}
+
+/* Of an epoch that is over. */
+static void drop_enrolled(struct weir_partition *partition, struct weir_message *message)
+{
+    struct weir_key *key = message->owner;
+    WEIR_CHECK(key && key->first == message && weir_partition_is_stale(partition, message));
+    weir_partition_ready(partition, key);
+    weir_partition_drop_first(partition, key);
+    weir_partition_go_on(partition, key);
+}
 
 static void finish_batch(struct weir_partition *partition)
 {
@@ -140,7 +193,7 @@ static void finish_batch(struct weir_partition *partition)
             continue;
         if (message->offset >= partition->once.told_end)
             partition->once.told_end = message->offset + 1;
-        weir_partition_finish_enrolled(partition, message);
+        finish_enrolled(partition, message);
     }
 }
 
@@ -153,7 +206,7 @@ static void take_back_batch(struct weir_partition *partition)
         message->in_batch = false;
         partition->changed = true;
         if (message->outputs && message->outputs->refusal != WEIR_KAFKA_NONE)
-            weir_partition_disenroll(partition, message);
+            disenroll(partition, message);
     }
 }
 
@@ -163,7 +216,7 @@ static void drop_batch(struct weir_partition *partition)
     for (struct weir_message *message = partition->once.batch, *next; message; message = next) {
         next = weir_partition_batch_next(message);
         message->in_batch = false;
-        weir_partition_drop_enrolled(partition, message);
+        drop_enrolled(partition, message);
     }
 }
 

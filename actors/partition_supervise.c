@@ -17,7 +17,7 @@
  */
 #include "actors/breaker.h"
 #include "actors/consumer.h"
-#include "actors/partition.h"
+#include "actors/partition_finish.h"
 #include "runtime/log.h"
 #include <stdio.h>
 
@@ -86,4 +86,21 @@ void weir_partition_answer_probe(struct weir_partition *partition, struct weir_m
         return; /* it took too long: there has been another since */
     atomic_store_explicit(&consumer->breaker_answer, partition->probe << 2 | answer, memory_order_release);
     weir_resident_notify(&consumer->control.resident);
+}
+
+/* The breaker's probe has ended. True if that was all: a failure is the downstream's, and burns no attempt. */
+bool weir_partition_probe_ended(struct weir_partition *partition, struct weir_message *message,
+                                enum weir_outcome outcome)
+{
+    bool filtered = message->filtered != WEIR_FILTERED_NOT;
+    bool succeeded = (outcome == WEIR_ACK || outcome == WEIR_SKIP) && !filtered;
+    bool failed = outcome == WEIR_RETRY || outcome == WEIR_OVERLOADED;
+    weir_partition_answer_probe(partition, message,
+                                succeeded ? WEIR_PROBE_SUCCEEDED
+                                : failed  ? WEIR_PROBE_FAILED
+                                          : WEIR_PROBE_VOID);
+    if (outcome != WEIR_RETRY || partition->consumer->options->delivery == WEIR_AT_MOST_ONCE)
+        return false;
+    weir_partition_count(partition, retries, 1);
+    return true;
 }
