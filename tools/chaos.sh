@@ -6,7 +6,6 @@
 #   ./dev test chaos --minutes N              long forms, with new seeds, until the time is up
 #   --scenario NAME  --seed N  --report       some of them; their choices; the table of docs/chaos.md written anew
 
-test_suites_apart=(chaos exactly-once) # run only when named
 chaos_options=()
 chaos_minutes=0
 

@@ -2,7 +2,8 @@
 # What each suite is: its parts, and how each is built and run. Sourced by ./dev, after tools/test.sh, whose functions it
 # uses. The parts of one suite share a function, part_SUITE.
 
-test_suites_all=(unit scenario sim seeds install examples asan tsan valgrind mutants fuzz broker stores)
+test_suites_all=(unit scenario sim seeds install examples asan tsan valgrind fuzz broker stores)
+test_suites_apart=(mutants exactly-once chaos) # run only when named
 test_suites_of_librdkafka=(unit scenario sim broker chaos) # which another librdkafka can be tried with
 
 lane_of() { # PART
