@@ -313,7 +313,6 @@ static void turn(struct weir_actor *actor, struct weir_worker *worker)
     if (partition->leaving.count > 0)
         weir_partition_serve_leaving(partition);
     bool more = partition->state == WEIR_PARTITION_ACTIVE && weir_partition_pull(partition);
-    weir_partition_hand_out(partition);
     if (more && weir_partition_credit(partition) > 0)
         weir_resident_notify(&partition->resident);
     if (partition->consumer->journal)

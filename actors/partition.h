@@ -21,7 +21,8 @@
  *       before any call that touches the partition in librdkafka, so K3 holds without asking the partition actor.
  *   P3. Handlers start only for messages whose epoch is `open_epoch`. Control sets that to 0 at a revoke, at once and
  *       from outside, so that a worker stuck in a handler cannot delay it.
- *   P4. What is pulled is in the tracker until it is finished or its epoch ends: the floor cannot pass it.
+ *   P4. What is pulled is in the tracker until it is finished or its epoch ends, or lies above the tracker's `next`
+ *       and is taken in in the same turn: the floor cannot pass it.
  *   P5. Every message in a key's queue was paid for with window credit, so appending, handing back, waiting and dying
  *       need no allocation and cannot fail.
  *
@@ -197,7 +198,6 @@ struct weir_partition {
     struct weir_key *lane; /* the one key of ordering=partition, or of null keys in one lane */
     struct weir_key_pool key_pool;
     struct weir_message_pool message_pool;
-    struct weir_message *fresh; /* the first of the tracker that was pulled in this turn and not handed out */
     struct weir_segment *segment, *segments_free;
     struct weir_batch *open_batch; /* of scope partition; NULL: none */
     struct weir_key_list parked, later, dying, sending, waiting[WEIR_ATTEMPT_BUCKETS];
@@ -290,6 +290,7 @@ const struct weir_log_field *weir_partition_fields(const struct weir_partition *
 /* partition_window.c */
 uint64_t weir_partition_bytes(const struct weir_partition *partition); /* held in memory, as charged */
 void weir_partition_charge(struct weir_partition *partition, struct weir_message *message);
+void weir_partition_learn_size(struct weir_partition *partition, const struct weir_message *message); /* pulled */
 uint32_t weir_partition_credit(struct weir_partition *partition); /* messages that may be pulled now */
 void weir_partition_release(struct weir_partition *partition, struct weir_message *message); /* its content */
 void weir_partition_copy_out(struct weir_partition *partition, struct weir_message *message);
@@ -297,7 +298,11 @@ void weir_partition_free_message(struct weir_partition *partition, struct weir_m
 void weir_partition_set_pause(struct weir_partition *partition, uint32_t bits, bool on);
 
 /* partition_pull.c */
-bool weir_partition_pull(struct weir_partition *partition); /* once; true if there may be more */
+bool weir_partition_pull(struct weir_partition *partition); /* once, and hand it out; true if there may be more */
+/** The message that is to be handled, not tracked; NULL: there is none, and the record has been seen to. */
+struct weir_message *weir_partition_take_record(struct weir_partition *partition, const struct weir_record *record,
+                                                uint64_t now_ns);
+void weir_partition_track(struct weir_partition *partition, struct weir_message *message); /* the next in the log */
 /* Where a message goes. */
 struct weir_route {
     struct weir_key *key; /* NULL: nothing of its key is about */
@@ -315,11 +320,11 @@ void weir_partition_serve_parked(struct weir_partition *partition);
 void weir_partition_dispatch(struct weir_partition *partition, struct weir_key *key, uint64_t run); /* READY */
 
 /* partition_shortcut.c */
-void weir_partition_hand_out(struct weir_partition *partition);
+void weir_partition_hand_out(struct weir_partition *partition, const struct weir_record *records, uint32_t count);
 
 /* partition_finish.c */
-void weir_partition_finish_at_once(struct weir_partition *partition, struct weir_message *message); /* acked or skipped,
-                                                                                                      in no key */
+/** Acked or skipped, in no key; and in the tracker, or the next in the log, which need not enter it then. */
+void weir_partition_finish_at_once(struct weir_partition *partition, struct weir_message *message, bool is_tracked);
 void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key);
 void weir_partition_take_back(struct weir_partition *partition, struct weir_key *key); /* nobody has begun its run */
 void weir_partition_take_answer(struct weir_partition *partition, struct weir_message *message);

@@ -1,9 +1,9 @@
 /*
  * Pulling and routing: from librdkafka's queue of a partition to its key actors. Runs in the partition actor's turn.
  *
- * A pull is bounded by the credit, passes the gate (P2), and takes in what it got before it lets go of the gate: so
- * control, which takes the gate away, finds `next` settled. All that a message needs is reserved before it is pulled
- * (P5).
+ * A pull is bounded by the credit, passes the gate (P2), and says where it ended before it lets go of the gate: so
+ * control, which takes the gate away, knows what will be taken in. That is done in the same turn, message after
+ * message, as each is handed out (partition_shortcut.c). All that a message needs is reserved before it is pulled (P5).
  */
 #include "actors/batch.h"
 #include "actors/consumer.h"
@@ -158,8 +158,8 @@ void weir_partition_serve_parked(struct weir_partition *partition)
     }
 }
 
-/* A message of what was pulled. Field by field, as each store counts here: what stands between is written before it is
- * read, by the tracker, the key's queue, or whoever gives a delay or an answer. */
+/* A message of what was pulled, in no tracker yet. Field by field, as each store counts here: what stands between is
+ * written before it is read, by the tracker, the key's queue, or whoever gives a delay or an answer. */
 static struct weir_message *take_in(struct weir_partition *partition, const struct weir_record *record,
                                     uint32_t attempts, uint64_t now_ns)
 {
@@ -178,43 +178,39 @@ static struct weir_message *take_in(struct weir_partition *partition, const stru
     message->segment = NULL;
     message->pulled_ms = weir_ms_of(now_ns);
     memset(&message->is_copied, 0, offsetof(struct weir_message, delay_ms) - offsetof(struct weir_message, is_copied));
+    weir_partition_learn_size(partition, message);
     return message;
 }
 
-/* Take one record in: into the tracker, to be handed out when the gate is open again. */
-static void track(struct weir_partition *partition, const struct weir_record *record, uint32_t attempts,
-                  uint64_t now_ns)
+void weir_partition_track(struct weir_partition *partition, struct weir_message *message)
 {
-    struct weir_message *message = take_in(partition, record, attempts, now_ns);
     if (message->offset <= partition->suspect_last)
         weir_partition_suspect(partition, message);
     weir_partition_charge(partition, message);
     weir_tracker_append(&partition->tracker, message);
-    if (!partition->fresh)
-        partition->fresh = message;
 }
 
 /* ---- pulling ---- */
 
-static void stop_for_trouble(struct weir_partition *partition, const struct weir_record *record)
+static void stop_for_trouble(struct weir_partition *partition, const struct weir_record *record, int64_t next)
 {
     char number[16];
     struct weir_log_field fields[2];
     weir_log(WEIR_LOG_WARN, weir_partition_fields(partition, number, fields), 2,
-             "stopped pulling at offset %lld: %s (%s)", (long long)partition->tracker.next,
-             weir_kafka_error_name(record->error), record->text ? record->text : "");
+             "stopped pulling at offset %lld: %s (%s)", (long long)next, weir_kafka_error_name(record->error),
+             record->text ? record->text : "");
     weir_partition_set_pause(partition, WEIR_PAUSE_ERROR, true);
     atomic_store_explicit(&partition->trouble, record->error, memory_order_release);
     weir_resident_notify(&partition->consumer->control.resident);
 }
 
-static void take_error(struct weir_partition *partition, const struct weir_record *record)
+static void take_error(struct weir_partition *partition, const struct weir_record *record, int64_t next)
 {
     switch (record->error) {
     case WEIR_KAFKA_OUT_OF_RANGE:
     case WEIR_KAFKA_UNKNOWN_TOPIC:
     case WEIR_KAFKA_AUTHORIZATION:
-        stop_for_trouble(partition, record);
+        stop_for_trouble(partition, record, next);
         return;
     default: /* librdkafka goes on by itself */
         if (weir_partition_log_is_due(partition)) {
@@ -226,7 +222,22 @@ static void take_error(struct weir_partition *partition, const struct weir_recor
     }
 }
 
-static void take_message(struct weir_partition *partition, const struct weir_record *record, uint64_t now_ns)
+/* In the gate: what of a pull control must find when it takes the gate away. */
+static void settle(struct weir_partition *partition, const struct weir_record *records, uint32_t count)
+{
+    int64_t next = partition->tracker.next;
+    for (const struct weir_record *record = records; record < records + count; record++) {
+        int64_t end = record->offset + (record->kind == WEIR_RECORD_MESSAGE);
+        if (record->kind == WEIR_RECORD_ERROR)
+            take_error(partition, record, next);
+        else if (end > next)
+            next = end;
+    }
+    atomic_store_explicit(&partition->next_shared, next, memory_order_relaxed);
+}
+
+static struct weir_message *take_message(struct weir_partition *partition, const struct weir_record *record,
+                                         uint64_t now_ns)
 {
     uint32_t attempts = 0;
     if (record->offset < partition->tracker.next) {
@@ -238,26 +249,24 @@ static void take_message(struct weir_partition *partition, const struct weir_rec
     } else {
         weir_partition_count(partition, consumed, 1);
         weir_partition_count(partition, consumed_bytes, record->key_size + record->value_size);
-        track(partition, record, attempts, now_ns);
-        return;
+        return take_in(partition, record, attempts, now_ns);
     }
     weir_partition_kafka(partition)->ops->record_free(weir_partition_kafka(partition), record->native);
+    return NULL;
 }
 
-static void take_record(struct weir_partition *partition, const struct weir_record *record, uint64_t now_ns)
+struct weir_message *weir_partition_take_record(struct weir_partition *partition, const struct weir_record *record,
+                                                uint64_t now_ns)
 {
-    if (record->kind == WEIR_RECORD_MESSAGE) {
-        take_message(partition, record, now_ns);
-        return;
-    }
-    if (record->kind == WEIR_RECORD_ERROR) {
-        take_error(partition, record);
-    } else if (record->offset > partition->tracker.next) {
+    if (record->kind == WEIR_RECORD_MESSAGE)
+        return take_message(partition, record, now_ns);
+    if (record->kind == WEIR_RECORD_EOF && record->offset > partition->tracker.next) {
         weir_tracker_advance(&partition->tracker, record->offset); /* control records and holes before the end */
         partition->changed = true;
     }
     if (record->native)
         weir_partition_kafka(partition)->ops->record_free(weir_partition_kafka(partition), record->native);
+    return NULL;
 }
 
 /* Nodes and key actors for `count` messages. */
@@ -277,7 +286,6 @@ static uint32_t next_pull(uint32_t pulled)
     return pulled > WEIR_PULL_MIN / 2 ? 2 * pulled : WEIR_PULL_MIN;
 }
 
-/* Pull once. True if there may be more. */
 bool weir_partition_pull(struct weir_partition *partition)
 {
     struct weir_record records[WEIR_PULL_MAX];
@@ -299,13 +307,12 @@ bool weir_partition_pull(struct weir_partition *partition)
     weir_partition_set_pause(partition, WEIR_PAUSE_REVOKE, false);
     uint32_t pulled = partition->consumer->kafka->ops->pull(partition->queue, records, count);
     partition->pull_next = next_pull(pulled);
-    uint64_t now_ns = weir_worker_now_ns(partition->resident.home);
-    for (uint32_t index = 0; index < pulled; index++)
-        take_record(partition, &records[index], now_ns);
-    atomic_store_explicit(&partition->next_shared, partition->tracker.next, memory_order_relaxed);
+    settle(partition, records, pulled);
     bool stopped = partition->pause & WEIR_PAUSE_ERROR;
     atomic_store_explicit(&partition->gate, stopped ? WEIR_GATE_CLOSED : WEIR_GATE_OPEN, memory_order_release);
-    if (pulled > 0)
-        partition->changed |= partition->consumer->options->delivery == WEIR_AT_MOST_ONCE;
+    if (pulled == 0)
+        return false;
+    partition->changed |= partition->consumer->options->delivery == WEIR_AT_MOST_ONCE;
+    weir_partition_hand_out(partition, records, pulled);
     return pulled == count;
 }

@@ -10,12 +10,15 @@
  *   H2. Only what any worker might run now: the same check comes before each run as in a key's turn. What needs more
  *       than that goes to its key actor: a suspect, a commit at most once, state of the key and what filters remember
  *       of it, a batch. Handlers that may block never run here.
- *   H3. The gate is open meanwhile, so control waits for no handler; all messages are in the tracker before the first
- *       of them runs.
- *   H4. What a run says counts on the spot only if it finishes the message, gave no handle, emitted nothing, and no
+ *   H3. The gate is open meanwhile, so control waits for no handler. What of the pull has not been looked at lies above
+ *       the tracker's `next` (P4).
+ *   H4. A message that is finished on the spot is in no tracker and charged to no window: it is over before either is
+ *       looked at. One that may be kept where others are is copied out before it runs, and tracked for that; one that
+ *       waits for a transaction is tracked as well.
+ *   H5. What a run says counts on the spot only if it finishes the message, gave no handle, emitted nothing, and no
  *       order has come meanwhile. Else the message gets a key actor, which comes back by mail as if from a turn: what
  *       is to become of it is decided in one place, and after the order.
- *   H5. The clock is read every CLOCK_EVERY messages. Where they took long, or this turn has, the rest is queued, and
+ *   H6. The clock is read every CLOCK_EVERY messages. Where they took long, or this turn has, the rest is queued, and
  *       may be stolen. A handler that takes long of a sudden delays what was pulled with it, no more.
  */
 #include "actors/consumer.h"
@@ -30,7 +33,7 @@ struct shortcut {
     struct weir_running *running;
     uint64_t started_ns, ends_ns; /* since the clock was read; of all of it */
     unsigned count;               /* since the clock was read */
-    bool open;
+    bool open, tracks;            /* are messages tracked before they run? H4 */
 };
 
 static struct shortcut begin(struct weir_partition *partition)
@@ -45,6 +48,8 @@ static struct shortcut begin(struct weir_partition *partition)
         .open = consumer->options->delivery != WEIR_AT_MOST_ONCE && !consumer->key_state.create &&
                 !(partition->topic->filter && weir_filter_keeps(partition->topic->filter)) &&
                 !consumer->batch_handler && weir_worker_turns_are_short(worker),
+        .tracks = consumer->options->delivery != WEIR_AT_LEAST_ONCE ||
+                  atomic_load_explicit(&consumer->gives_out, memory_order_relaxed),
     };
 }
 
@@ -56,7 +61,7 @@ static void look_at_clock(struct weir_partition *partition, struct shortcut *sho
     shortcut->open = shortcut->started_ns < shortcut->ends_ns && weir_worker_turns_are_short(worker);
 }
 
-/* H4. */
+/* H5. */
 static bool is_finished(const struct weir_partition *partition, const struct weir_message *message)
 {
     return message->outcome <= WEIR_SKIP && weir_message_later_state(message) == WEIR_LATER_IDLE && !message->outputs &&
@@ -73,51 +78,72 @@ static void come_back(struct weir_partition *partition, struct weir_message *mes
     weir_resident_send(&partition->resident, &key->mail);
 }
 
-/* False: not now; it goes to its key actor. */
-static bool run_at_once(struct weir_partition *partition, struct weir_message *message, const struct weir_route *route,
+static void run_at_once(struct weir_partition *partition, struct weir_message *message, const struct weir_route *route,
                         struct shortcut *shortcut)
 {
-    if (route->key || message->offset <= partition->suspect_last ||
-        !weir_partition_may_start(partition, message, partition->resident.home))
-        return false;
+    if (shortcut->tracks)
+        weir_partition_track(partition, message);
     message->outcome = (uint8_t)weir_key_run(partition, message, shortcut->running);
-    if (is_finished(partition, message))
-        weir_partition_finish_at_once(partition, message);
-    else
+    if (is_finished(partition, message)) {
+        weir_partition_finish_at_once(partition, message, shortcut->tracks);
+    } else {
+        if (!shortcut->tracks)
+            weir_partition_track(partition, message);
         come_back(partition, message, route);
+    }
     if (++shortcut->count == CLOCK_EVERY)
         look_at_clock(partition, shortcut);
-    return true;
+}
+
+/* Not now: it goes to its key actor. */
+static void run_later(struct weir_partition *partition, struct weir_message *message, const struct weir_route *route)
+{
+    weir_partition_track(partition, message);
+    weir_partition_schedule(partition, weir_partition_join_key(partition, message, route));
+}
+
+static bool may_run(const struct weir_partition *partition, const struct weir_message *message,
+                    const struct weir_route *route)
+{
+    return !route->key && message->offset > partition->suspect_last &&
+           weir_partition_may_start(partition, message, partition->resident.home);
 }
 
 /* All first, then their keys, so that a key goes out with all that it was given, and is known for what it has to do. */
-static void queue(struct weir_partition *partition, struct weir_message *message)
+static void queue(struct weir_partition *partition, const struct weir_record *records, uint32_t count, uint64_t now_ns)
 {
-    struct weir_route route;
-    for (struct weir_message *next = message; next; next = next->after) {
-        weir_partition_find_route(partition, next, &route);
-        weir_partition_join_key(partition, next, &route);
+    struct weir_message *first = NULL;
+    for (const struct weir_record *record = records; record < records + count; record++) {
+        struct weir_message *message = weir_partition_take_record(partition, record, now_ns);
+        struct weir_route route;
+        if (!message)
+            continue;
+        weir_partition_track(partition, message);
+        weir_partition_find_route(partition, message, &route);
+        weir_partition_join_key(partition, message, &route);
+        first = first ? first : message;
     }
-    for (; message; message = message->after)
+    for (struct weir_message *message = first; message; message = message->after)
         weir_partition_schedule(partition, message->owner); /* READY: else it has been */
 }
 
-void weir_partition_hand_out(struct weir_partition *partition)
+void weir_partition_hand_out(struct weir_partition *partition, const struct weir_record *records, uint32_t count)
 {
-    struct weir_message *message = partition->fresh, *after;
-    partition->fresh = NULL;
-    if (!message)
-        return;
+    uint64_t now_ns = weir_worker_now_ns(partition->resident.home);
     struct shortcut shortcut = begin(partition);
-    for (; message && shortcut.open; message = after) {
+    uint32_t index = 0;
+    for (; index < count && shortcut.open; index++) {
+        struct weir_message *message = weir_partition_take_record(partition, &records[index], now_ns);
         struct weir_route route;
-        after = message->after; /* which only this actor changes, and nobody but this loop has what was pulled */
+        if (!message)
+            continue;
         weir_partition_find_route(partition, message, &route);
-        if (!run_at_once(partition, message, &route, &shortcut))
-            weir_partition_schedule(partition, weir_partition_join_key(partition, message, &route));
+        if (may_run(partition, message, &route))
+            run_at_once(partition, message, &route, &shortcut);
+        else
+            run_later(partition, message, &route);
     }
-    if (message)
-        queue(partition, message);
+    queue(partition, records + index, count - index, now_ns);
     if (shortcut.count > 0)
         look_at_clock(partition, &shortcut);
 }

@@ -57,6 +57,16 @@ static void learn_mean(struct weir_partition *partition, uint64_t bytes)
     partition->message_bytes_mean = bytes > mean ? bytes : mean - (mean - bytes) / 16;
 }
 
+static uint64_t segment_charge(const struct weir_message *message)
+{
+    return with_slack((uint64_t)message->key_size + message->value_size) + WEIR_MESSAGE_OVERHEAD_BYTES;
+}
+
+void weir_partition_learn_size(struct weir_partition *partition, const struct weir_message *message)
+{
+    learn_mean(partition, segment_charge(message));
+}
+
 static uint64_t copy_charge(const struct weir_message *message)
 {
     return message->copy->size_bytes + WEIR_MESSAGE_OVERHEAD_BYTES;
@@ -65,12 +75,11 @@ static uint64_t copy_charge(const struct weir_message *message)
 static void charge_segment(struct weir_partition *partition, struct weir_message *message)
 {
     struct weir_segment *segment = open_segment(partition);
-    uint64_t bytes = with_slack((uint64_t)message->key_size + message->value_size) + WEIR_MESSAGE_OVERHEAD_BYTES;
+    uint64_t bytes = segment_charge(message);
     segment->bytes += bytes;
     segment->live++;
     message->segment = segment;
     partition->charged_bytes += bytes;
-    learn_mean(partition, bytes);
 }
 
 static void charge_copy(struct weir_partition *partition, const struct weir_message *message)
@@ -80,12 +89,12 @@ static void charge_copy(struct weir_partition *partition, const struct weir_mess
 }
 
 /* Whoever is given it may keep what it points to, so that it cannot be moved later; and for how long nobody knows, with
- * all that other partitions have in its fetch response. So where handlers keep messages it is copied out at once. Short
- * of memory: it stays there. */
+ * all that other partitions have in its fetch response. So where handlers keep messages it is copied out at once; but
+ * not the one that has been run already and is kept. Short of memory: it stays there. */
 void weir_partition_charge(struct weir_partition *partition, struct weir_message *message)
 {
     if (atomic_load_explicit(&partition->consumer->gives_out, memory_order_relaxed) &&
-        weir_message_copy_out(message) == 0)
+        weir_message_later_state(message) == WEIR_LATER_IDLE && weir_message_copy_out(message) == 0)
         charge_copy(partition, message);
     else
         charge_segment(partition, message);

@@ -93,14 +93,27 @@ static inline void weir_tracker_set_witness(struct weir_message *before, int64_t
     before->witness_checksum = checksum;
 }
 
-/* A message is finished while its content is still there: it may become a witness. */
-static inline void weir_tracker_finish(struct weir_tracker *tracker, struct weir_message *message)
+/* A message is finished, while its content is still there, behind `before`: it may become its witness. */
+static inline void weir_tracker_witnesses(struct weir_message *before, const struct weir_message *message)
 {
-    if (weir_tracker_lacks_witness(message->before, message->offset))
-        weir_tracker_set_witness(message->before, message->offset,
+    if (weir_tracker_lacks_witness(before, message->offset))
+        weir_tracker_set_witness(before, message->offset,
                                  weir_map_checksum(message->key, message->key_size, message->value, message->value_size,
                                                    message->timestamp_ms));
+}
+
+static inline void weir_tracker_finish(struct weir_tracker *tracker, struct weir_message *message)
+{
+    weir_tracker_witnesses(message->before, message);
     weir_tracker_unlink(tracker, message);
+}
+
+/* The next message is finished before it was appended. */
+static inline void weir_tracker_pass(struct weir_tracker *tracker, const struct weir_message *message)
+{
+    WEIR_CHECK(message->offset >= tracker->next);
+    weir_tracker_witnesses(tracker->tail, message);
+    tracker->next = message->offset + 1;
 }
 
 #endif

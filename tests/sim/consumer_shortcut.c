@@ -199,3 +199,81 @@ Test(shortcut, credit_comes_back_with_what_is_finished_at_once)
     cr_assert_lt(weir_simulation_now_ns(weir_world_simulation(world)) - begin_ns, 20 * SECOND);
     finish(world, 200);
 }
+
+/* Others of the consumer have begun to keep messages while this one runs: it is kept where it is, as its holder reads
+ * it there. */
+static unsigned kept, moved;
+
+struct keeping {
+    struct weir_later later;
+    struct weir_message *message;
+    const void *value;
+};
+
+static void answer_kept(void *argument, enum weir_outcome outcome)
+{
+    struct keeping *keeping = argument;
+    kept++;
+    moved += weir_message_value(keeping->message) != keeping->value;
+    cr_assert_eq(weir_later_finish(keeping->later, outcome), 0);
+}
+
+static enum weir_outcome keeps(struct weir_message *message, void *user)
+{
+    uint64_t run = begin(message, user);
+    if (message->owner)
+        return end(user, run, WEIR_ACK);
+    struct keeping keeping = {weir_message_later(message), message, weir_message_value(message)};
+    atomic_store(&weir_own_consumer()->gives_out, true);
+    weir_world_later(user, run, answer_kept, &keeping, sizeof keeping);
+    return WEIR_LATER;
+}
+
+Test(shortcut, what_is_kept_stays_where_its_holder_reads_it)
+{
+    static const struct weir_own own = {keeps, NULL};
+    kept = moved = 0;
+    struct weir_world *world = make(&own, 100, 0);
+    finish(world, 200);
+    cr_assert_gt(kept, 0);
+    cr_assert_eq(moved, 0);
+}
+
+/* The first is given out for good; the others, finished at once, are told by a map, which the next owner believes. */
+static bool holds_first;
+static unsigned runs_of_first;
+
+static enum weir_outcome holds(struct weir_message *message, void *user)
+{
+    uint64_t run = begin(message, user);
+    bool is_first = weir_message_offset(message) == 0;
+    runs_of_first += is_first;
+    if (!is_first || !holds_first)
+        return end(user, run, WEIR_ACK);
+    weir_message_later(message);
+    return WEIR_LATER;
+}
+
+Test(shortcut, what_is_finished_at_once_behind_another_is_told_to_the_next_owner)
+{
+    static const struct weir_own own = {holds, NULL};
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    at_once = queued = runs_of_first = 0;
+    holds_first = true;
+    struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = 3,
+                                                                               .partitions = 1,
+                                                                               .keys = 1000,
+                                                                               .null_keys = 1000,
+                                                                               .short_percent = 100,
+                                                                               .messages = 100,
+                                                                               .driver = &weir_own_driver,
+                                                                               .driver_data = &own});
+    struct weir_world_process *process = weir_world_start(world);
+    weir_world_run(world, 20 * SECOND);
+    cr_assert_gt(at_once, 90);
+    weir_world_crash(process);
+    holds_first = false;
+    weir_world_start(world);
+    finish(world, 101);
+    cr_assert_eq(runs_of_first, 2);
+}
