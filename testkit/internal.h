@@ -97,13 +97,6 @@ struct kit_letter {
     char *cause, *reason;
 };
 
-struct kit_output { /* how far a partition that the consumer writes to has been read */
-    struct kit_output *next;
-    char *topic;
-    int32_t partition;
-    int64_t next_offset;
-};
-
 struct kit_written {                      /* an output in its topic */
     struct weir_testkit_message *message; /* of which it is; NULL: unknown */
     const char *topic;                    /* the cluster's own */
@@ -157,10 +150,9 @@ struct weir_testkit {
     size_t open_count, open_capacity;
     struct kit_letter *letters, **letters_end;
     size_t letter_count;
-    struct kit_output *outputs;
     struct kit_written *written;
     size_t written_count, written_capacity;
-    uint64_t produced_seen, commit_version_seen;
+    uint64_t commit_version_seen;
     bool unordered_commits; /* at most once: commits run ahead */
 
     struct weir_fake_faults faults;
@@ -200,7 +192,8 @@ enum weir_outcome weir_kit_handle(struct weir_message *message, void *process);
 void weir_kit_filtered(struct weir_message *message, void *process); /* finished without a run */
 void weir_kit_sent(struct weir_testkit *kit, struct kit_log *log, int64_t offset,
                    const struct weir_testkit_record *record);
-void weir_kit_look_at_handles(struct weir_testkit *kit); /* T2 */
+void weir_kit_letter(struct weir_testkit *kit, const struct weir_testkit_record *record); /* has been written */
+void weir_kit_look_at_handles(struct weir_testkit *kit);                                  /* T2 */
 void weir_kit_make_stale(struct weir_testkit *kit, const struct kit_process *process);
 void weir_kit_observe(void *kit); /* after every step */
 void weir_kit_ledger_deinit(struct weir_testkit *kit);

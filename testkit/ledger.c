@@ -371,7 +371,7 @@ static struct weir_testkit_message *source_of(const struct weir_testkit *kit, co
     return log && offset >= 0 && (uint64_t)offset < log->count ? log->messages[offset] : NULL;
 }
 
-static void letter_add(struct weir_testkit *kit, const struct weir_testkit_record *record)
+void weir_kit_letter(struct weir_testkit *kit, const struct weir_testkit_record *record)
 {
     const struct profile *profile = &profiles[weir_config_options(kit->config)->dlq_profile];
     struct weir_testkit_message *message = source_of(kit, record, profile);
@@ -397,40 +397,6 @@ static void letter_add(struct weir_testkit *kit, const struct weir_testkit_recor
     weir_kit_trace(kit, "%s/%d at %" PRId64 ": its dead letter is in %s/%d at %" PRId64 ": %s", message->log->topic,
                    (int)message->log->partition, message->offset, letter->topic, (int)letter->partition, letter->offset,
                    letter->cause ? letter->cause : "no cause");
-}
-
-static struct kit_output *output_of(struct weir_testkit *kit, const char *topic, int32_t partition)
-{
-    struct kit_output *output = kit->outputs;
-    while (output && (output->partition != partition || strcmp(output->topic, topic) != 0))
-        output = output->next;
-    if (output)
-        return output;
-    output = weir_kit_allocate(sizeof *output);
-    *output =
-        (struct kit_output){.next = kit->outputs, .topic = weir_kit_copy(topic, strlen(topic)), .partition = partition};
-    return kit->outputs = output;
-}
-
-static void read_output(struct weir_testkit *kit, const char *topic, int32_t partition)
-{
-    struct kit_output *output = output_of(kit, topic, partition);
-    struct weir_testkit_record record;
-    for (; weir_testkit_read(kit, topic, partition, output->next_offset, &record); output->next_offset++) {
-        if (weir_testkit_header(&record, "weir.dlq.reason", NULL))
-            letter_add(kit, &record);
-    }
-}
-
-/* Whatever the consumer has written since. */
-static void read_outputs(struct weir_testkit *kit)
-{
-    const char *topic;
-    for (size_t i = 0; (topic = weir_fake_topic_at(kit->cluster, i)) != NULL; i++) {
-        for (int32_t partition = 0;
-             !weir_kit_topic(kit, topic) && partition < weir_fake_topic_partitions(kit->cluster, topic); partition++)
-            read_output(kit, topic, partition);
-    }
 }
 
 /* ---- floors ---- */
@@ -463,10 +429,6 @@ static void each_log(struct weir_testkit *kit, void (*function)(struct weir_test
 void weir_kit_observe(void *argument)
 {
     struct weir_testkit *kit = argument;
-    if (kit->produced_seen != weir_fake_counts(kit->cluster)->produced) {
-        kit->produced_seen = weir_fake_counts(kit->cluster)->produced;
-        read_outputs(kit);
-    }
     if (kit->unordered_commits || kit->commit_version_seen == weir_fake_commit_version(kit->cluster))
         return;
     kit->commit_version_seen = weir_fake_commit_version(kit->cluster);
@@ -551,11 +513,6 @@ void weir_kit_ledger_deinit(struct weir_testkit *kit)
         free(letter->cause);
         free(letter->reason);
         free(letter);
-    }
-    for (struct kit_output *output = kit->outputs, *next; output; output = next) {
-        next = output->next;
-        free(output->topic);
-        free(output);
     }
     free(kit->open);
     free(kit->written);

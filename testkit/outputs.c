@@ -88,8 +88,11 @@ void weir_kit_on_written(void *user, struct weir_kafka *kafka, void *opaque, con
     struct kit_log *log = weir_kit_log(kit, topic, partition);
     if (log)
         weir_kit_sent(kit, log, offset, &record); /* the consumer reads what it has written itself */
-    if (is_letter(&record, delivery))
+    if (is_letter(&record, delivery)) {
+        if (!log)
+            weir_kit_letter(kit, &record);
         return;
+    }
     struct weir_emission *emission = delivery ? WEIR_CONTAINER(delivery, struct weir_emission, delivery) : NULL;
     struct weir_testkit_message *message = emission ? source_of(kit, emission) : NULL;
     const struct kit_process *process = process_of(kit, kafka);
