@@ -145,7 +145,7 @@ void weir_partition_dispatch(struct weir_partition *partition, struct weir_key *
     key->run_done = 0;
     weir_key_move(key, WEIR_KEY_OUT);
     partition->out_count++;
-    weir_worker_dispatch_long(partition->resident.home, &key->actor, key->count);
+    weir_worker_dispatch_at(partition->resident.home, &key->actor, 0, key->count);
 }
 
 void weir_partition_serve_parked(struct weir_partition *partition)

@@ -56,7 +56,7 @@ static struct shortcut begin(struct weir_partition *partition)
 static void look_at_clock(struct weir_partition *partition, struct shortcut *shortcut)
 {
     struct weir_worker *worker = partition->resident.home;
-    shortcut->started_ns = weir_worker_ran_at_once(worker, shortcut->started_ns, shortcut->count);
+    shortcut->started_ns = weir_worker_ran_at_once(worker, 0, shortcut->started_ns, shortcut->count);
     shortcut->count = 0;
     shortcut->open = shortcut->started_ns < shortcut->ends_ns && weir_worker_turns_are_short(worker);
 }

@@ -192,7 +192,7 @@ static void run(struct weir_worker *worker)
 static void run_pooled(struct weir_worker *worker)
 {
     worker->accounted_ns = weir_worker_refresh_now(worker);
-    for (struct weir_actor *actor; (actor = weir_pool_take(worker->system->pool, &worker->runs_long));) {
+    for (struct weir_actor *actor; (actor = weir_pool_take(worker->system->pool, &worker->turn));) {
         weir_worker_refresh_now(worker);
         account(worker, &worker->stats.idle_ns);
         weir_worker_run_pooled(worker, actor);
@@ -481,6 +481,21 @@ struct weir_system *weir_system_create(unsigned workers, unsigned pool_threads, 
                                        struct weir_error *error)
 {
     return weir_system_build(workers, pool_threads, seam, false, error);
+}
+
+int weir_system_set_levels(struct weir_system *system, unsigned count, unsigned share_percent)
+{
+    WEIR_CHECK(system->thread_count == 0 && !system->was_started);
+    if (system->pool)
+        weir_levels_init(&system->pool->levels, count, share_percent);
+    for (unsigned i = 0; i < system->worker_count; i++) {
+        WEIR_CHECK(!weir_worker_has_own_work(system->workers[i]));
+        if (weir_worker_set_levels(system->workers[i], count, share_percent) == 0)
+            continue;
+        weir_system_set_levels(system, 1, 0);
+        return WEIR_NO_MEMORY;
+    }
+    return 0;
 }
 
 unsigned weir_system_worker_count(const struct weir_system *system)

@@ -20,6 +20,11 @@
 struct weir_system *weir_system_create(unsigned workers, unsigned pool_threads, const struct weir_seam *seam,
                                        struct weir_error *error);
 
+/** Have `count` levels, 1 .. WEIR_LEVELS_MAX, each but the first with this share in percent of what starts: see
+ * levels.h. 1: one, as by itself. Before the first start, and while nothing is queued. Errors: WEIR_NO_MEMORY, and
+ * there is one. */
+int weir_system_set_levels(struct weir_system *system, unsigned count, unsigned share_percent);
+
 /** Start a thread a worker; signals but those of faults are blocked in all of them. Once. Errors: WEIR_STATE,
  * WEIR_SYSTEM, and none is left running. */
 int weir_system_start(struct weir_system *system, struct weir_error *error);

@@ -1,5 +1,6 @@
 /*
- * Actors, their scheduling, and the step of a worker. See worker.h for the contract; threads and sleep are in system.c.
+ * Resident actors, a worker's own things, and its step. See worker.h for the contract; roaming actors are in roaming.c,
+ * threads and sleep in system.c.
  *
  * Wake-up without loss (W2). A sender makes its mail or state visible, passes a full fence, reads `wake`. A worker sets
  * `wake` to running, passes a full fence, then the turn reads mail and state. Whichever fence comes first, either the
@@ -8,23 +9,12 @@
  * Who may free a resident. The turn that takes a mail may run before its sender has read `wake`; the owner must not
  * free the resident in between. A sender that is a worker of the same system says which resident it is sending to in
  * its `sends_to`, other threads count themselves in the resident; weir_resident_is_idle looks at both.
- *
- * Stealing (decided by turn times, since a stolen turn costs cache misses at both ends, and a wake-up microseconds):
- * another worker's actor is taken if turns there take STEAL_TURN_NS or longer and those that wait add up to
- * STEAL_BACKLOG_NS, or if the turn under way has lasted STUCK_TURN_NS. Busy workers offer by the same measure: before
- * each slice of turns they wake one sleeper; a thief that sees more wakes the next.
  */
 #include "runtime/check.h"
 #include "runtime/worker_internal.h"
 #include <weir/message.h>
 
 enum wake_state { WAKE_IDLE = 0, WAKE_SCHEDULED, WAKE_RUNNING, WAKE_NOTIFIED };
-
-#define SLICE_NS           1000u   /* of short turns, between two readings of the clock */
-#define SLICE_MAX          16      /* turns; when they turn long of a sudden, this many pass before it is seen */
-#define AVERAGE_WEIGHT     8       /* the average moves by 1/8 of the difference */
-#define AVERAGE_START_NS   50000u  /* unknown turns are offered; short ones soon show */
-#define AVERAGE_SAMPLE_MAX 100000u /* one outlier (a page fault, a preempted thread) counts no more */
 
 /* initial-exec: one instruction instead of a call, also in the shared library. */
 static _Thread_local struct weir_worker *current __attribute__((tls_model("initial-exec")));
@@ -50,16 +40,30 @@ void weir_resident_init(struct weir_resident *resident, struct weir_worker *home
 {
     resident->actor = (struct weir_actor){.turn = turn};
     resident->home = home;
+    resident->level = 0;
     atomic_init(&resident->wake, WAKE_IDLE);
     atomic_init(&resident->outside_senders, 0);
     weir_mailbox_init(&resident->mailbox, mailbox_messages_max, mailbox_bytes_max);
+}
+
+void weir_resident_set_level(struct weir_resident *resident, unsigned level)
+{
+    WEIR_CHECK(level < resident->home->level_count);
+    resident->level = (uint8_t)level;
+}
+
+/* A scheduled one waits for its turn. Owner. */
+static void append(struct weir_worker *worker, struct weir_resident *resident)
+{
+    weir_actor_list_append(&worker->residents[resident->level], &resident->actor);
+    worker->resident_count++;
 }
 
 /* Put a resident that has just become scheduled on its home's queue. It may have run and be gone when this returns. */
 static void schedule(struct weir_worker *home, struct weir_resident *resident)
 {
     if (home == current) {
-        weir_actor_list_append(&home->residents, &resident->actor);
+        append(home, resident);
         return;
     }
     weir_stack_push(&home->inbox, (ck_stack_entry_t *)(void *)resident);
@@ -138,15 +142,47 @@ int weir_worker_init(struct weir_worker *worker, struct weir_system *system, uns
     if (is_simulated)
         worker->limits = (struct weir_step_limits){1, 1, 1};
     worker->is_pool = number >= system->home_end;
+    worker->level_count = 1;
+    weir_levels_init(&worker->levels, 1, 0);
     weir_timers_init(&worker->timers);
     weir_random_init(&worker->random, system->seam->entropy(system->seam));
     atomic_init(&worker->turn_average_ns, AVERAGE_START_NS);
     return worker->is_pool ? 0 : weir_run_queue_init(&worker->queue); /* W7: nothing is put to it */
 }
 
+static void free_lower(struct weir_worker *worker)
+{
+    for (unsigned level = 1; level < worker->level_count; level++)
+        weir_run_queue_deinit(weir_worker_queue(worker, level));
+    weir_memory_free(worker->lower);
+    worker->lower = NULL;
+    worker->level_count = 1;
+    weir_levels_init(&worker->levels, 1, 0);
+}
+
 void weir_worker_deinit(struct weir_worker *worker)
 {
+    free_lower(worker);
     weir_run_queue_deinit(&worker->queue);
+}
+
+int weir_worker_set_levels(struct weir_worker *worker, unsigned count, unsigned share_percent)
+{
+    free_lower(worker);
+    if (worker->is_pool || count == 1)
+        return 0;
+    worker->lower = weir_memory_allocate_zeroed(count - 1, sizeof *worker->lower);
+    if (!worker->lower)
+        return WEIR_NO_MEMORY;
+    for (unsigned level = 1; level < count; level++) {
+        if (weir_run_queue_init(&worker->lower[level - 1]) != 0) {
+            free_lower(worker);
+            return WEIR_NO_MEMORY;
+        }
+        worker->level_count = (uint8_t)(level + 1); /* so many to free */
+    }
+    weir_levels_init(&worker->levels, count, share_percent);
+    return 0;
 }
 
 uint64_t weir_worker_now_ns(const struct weir_worker *worker)
@@ -192,7 +228,12 @@ bool weir_worker_is_pool(const struct weir_worker *worker)
 
 bool weir_worker_may_take_long(const struct weir_worker *worker)
 {
-    return worker->runs_long;
+    return worker->turn.is_long;
+}
+
+void weir_worker_weigh(struct weir_worker *worker, uint32_t units)
+{
+    worker->turn.level.units = units;
 }
 
 const struct weir_worker_stats *weir_worker_stats(const struct weir_worker *worker)
@@ -209,8 +250,8 @@ bool weir_worker_has_own_work(const struct weir_worker *worker)
 {
     if (worker->is_pool)
         return weir_pool_count(worker->system->pool) > 0;
-    return worker->residents.count > 0 || !weir_stack_is_empty(&worker->inbox) ||
-           !weir_run_queue_is_empty(&worker->queue);
+    return worker->resident_count > 0 || !weir_stack_is_empty(&worker->inbox) ||
+           !weir_run_queue_is_empty(&worker->queue) || (worker->lower && weir_worker_queued(worker) > 0);
 }
 
 bool weir_worker_has_queued(const struct weir_worker *worker)
@@ -218,9 +259,18 @@ bool weir_worker_has_queued(const struct weir_worker *worker)
     return weir_worker_has_own_work(worker);
 }
 
+size_t weir_worker_queued_at(const struct weir_worker *worker, unsigned level)
+{
+    const struct weir_run_queue *queue = level == 0 ? &worker->queue : &worker->lower[level - 1];
+    return queue->waiting.count + weir_run_queue_stealable(queue);
+}
+
 size_t weir_worker_queued(const struct weir_worker *worker)
 {
-    return worker->queue.waiting.count + weir_run_queue_stealable(&worker->queue);
+    size_t count = 0;
+    for (unsigned level = 0; level < worker->level_count; level++)
+        count += weir_worker_queued_at(worker, level);
+    return count;
 }
 
 /* ---- for handlers ---- */
@@ -239,25 +289,32 @@ int weir_worker_index(void)
 
 /* ---- turns ---- */
 
-static void begin_turn(struct weir_worker *worker)
-{
-    atomic_store_explicit(&worker->stats.turn_started_ns, worker->now_ns, memory_order_relaxed);
-    weir_counter_add(&worker->stats.turns, 1);
-}
-
-static void end_turns(struct weir_worker *worker)
-{
-    atomic_store_explicit(&worker->stats.turn_started_ns, 0, memory_order_relaxed);
-}
-
-static void take_inbox(struct weir_worker *worker)
+void weir_worker_take_inbox(struct weir_worker *worker)
 {
     struct weir_actor *actor = (struct weir_actor *)(void *)weir_stack_take(&worker->inbox);
     while (actor) {
         struct weir_actor *next = actor->next;
-        weir_actor_list_append(&worker->residents, actor);
+        append(worker, (struct weir_resident *)(void *)actor);
         actor = next;
     }
+}
+
+/* Where there are levels, every other turn is that of the first, and the others are of each in turn: so who has just
+ * been woken at a higher one waits for few, and nobody for ever. One waits. */
+static unsigned choose_level(struct weir_worker *worker)
+{
+    unsigned turn = worker->resident_turns++, count = worker->level_count;
+    unsigned level = turn % 2 == 0 ? 0 : turn / 2 % count;
+    while (!worker->residents[level].first)
+        level = level + 1 < count ? level + 1 : 0;
+    return level;
+}
+
+static struct weir_resident *take_resident(struct weir_worker *worker)
+{
+    unsigned level = worker->level_count > 1 ? choose_level(worker) : 0;
+    worker->resident_count--;
+    return (struct weir_resident *)(void *)weir_actor_list_take(&worker->residents[level]);
 }
 
 static void run_resident(struct weir_worker *worker, struct weir_resident *resident)
@@ -265,7 +322,7 @@ static void run_resident(struct weir_worker *worker, struct weir_resident *resid
     uint32_t state = atomic_exchange_explicit(&resident->wake, WAKE_RUNNING, memory_order_seq_cst);
     WEIR_CHECK(state == WAKE_SCHEDULED);
     ck_pr_fence_atomic_load(); /* the turn's loads come after the exchange; with weir_resident_notify and deliver */
-    begin_turn(worker);
+    weir_worker_begin_turn(worker);
     resident->actor.turn(&resident->actor, worker);
     state = WAKE_RUNNING;
     if (atomic_compare_exchange_strong_explicit(&resident->wake, &state, WAKE_IDLE, memory_order_acq_rel,
@@ -273,21 +330,22 @@ static void run_resident(struct weir_worker *worker, struct weir_resident *resid
         return;
     WEIR_CHECK(state == WAKE_NOTIFIED);
     atomic_store_explicit(&resident->wake, WAKE_SCHEDULED, memory_order_relaxed); /* only we leave `notified` */
-    weir_actor_list_append(&worker->residents, &resident->actor);
+    append(worker, resident);
 }
 
 static bool run_residents(struct weir_worker *worker)
 {
-    take_inbox(worker);
-    size_t left =
-        worker->residents.count < worker->limits.residents ? worker->residents.count : worker->limits.residents;
+    weir_worker_take_inbox(worker);
+    size_t left = worker->resident_count < worker->limits.residents ? worker->resident_count : worker->limits.residents;
     if (left == 0)
         return false;
     for (uint64_t end_ns = worker->now_ns + STEP_NS_MAX; left > 0 && worker->now_ns <= end_ns; left--) {
-        run_resident(worker, (struct weir_resident *)(void *)weir_actor_list_take(&worker->residents));
+        run_resident(worker, take_resident(worker));
         weir_worker_refresh_now(worker);
+        if (worker->level_count > 1)
+            weir_worker_take_inbox(worker); /* who is woken at a higher level goes before those that wait */
     }
-    end_turns(worker);
+    weir_worker_end_turns(worker);
     return true;
 }
 
@@ -295,17 +353,19 @@ static bool run_residents(struct weir_worker *worker)
 
 void weir_worker_dispatch(struct weir_worker *worker, struct weir_actor *actor)
 {
-    weir_worker_dispatch_long(worker, actor, 1);
+    weir_worker_dispatch_at(worker, actor, 0, 1);
 }
 
-void weir_worker_dispatch_long(struct weir_worker *worker, struct weir_actor *actor, unsigned length)
+void weir_worker_dispatch_at(struct weir_worker *worker, struct weir_actor *actor, unsigned level, unsigned length)
 {
     WEIR_CHECK(worker == current);
     WEIR_CHECK(worker->number != WEIR_WORKER_CONTROL && !worker->is_pool); /* W6, W7 */
-    if (worker->system->pool)
-        weir_pool_put(worker->system->pool, actor, length);
-    else
-        weir_run_queue_put(&worker->queue, actor);
+    if (worker->system->pool) {
+        weir_pool_put(worker->system->pool, actor, level, length);
+        return;
+    }
+    WEIR_CHECK(level < worker->level_count);
+    weir_run_queue_put(weir_worker_queue(worker, level), actor);
 }
 
 struct weir_actor_list weir_worker_withdraw(struct weir_worker *worker, weir_actor_match *match, const void *argument)
@@ -313,181 +373,26 @@ struct weir_actor_list weir_worker_withdraw(struct weir_worker *worker, weir_act
     WEIR_CHECK(worker == current);
     if (worker->system->pool)
         return weir_pool_withdraw(worker->system->pool, match, argument);
-    return weir_run_queue_withdraw(&worker->queue, match, argument);
-}
-
-static uint64_t backlog_ns(const struct weir_worker *worker, uint64_t average_ns)
-{
-    return weir_run_queue_stealable(&worker->queue) * average_ns;
-}
-
-bool weir_worker_is_worth_stealing(const struct weir_worker *victim, uint64_t now_ns)
-{
-    if (weir_run_queue_stealable(&victim->queue) == 0)
-        return false;
-    if (victim->is_simulated)
-        return true; /* there are no turn times; the seed decides */
-    uint64_t average_ns = atomic_load_explicit(&victim->turn_average_ns, memory_order_relaxed);
-    if (average_ns >= STEAL_TURN_NS && backlog_ns(victim, average_ns) >= STEAL_BACKLOG_NS)
-        return true;
-    uint64_t started_ns = atomic_load_explicit(&victim->stats.turn_started_ns, memory_order_relaxed);
-    return started_ns != 0 && started_ns + STUCK_TURN_NS < now_ns;
-}
-
-/* Another worker that is worth stealing from, or NULL. Starts anywhere, so that thieves spread. */
-static struct weir_worker *find_victim(const struct weir_worker *worker, unsigned start, uint64_t now_ns)
-{
-    const struct weir_system *system = worker->system;
-    unsigned count = system->home_end - 1; /* control has nothing to steal, nor has the pool */
-    for (unsigned i = 0; i < count; i++) {
-        struct weir_worker *victim = system->workers[1 + (start + i) % count];
-        if (victim != worker && weir_worker_is_worth_stealing(victim, now_ns))
-            return victim;
+    struct weir_actor_list all = weir_run_queue_withdraw(&worker->queue, match, argument);
+    for (unsigned level = 1; level < worker->level_count; level++) {
+        struct weir_actor_list list = weir_run_queue_withdraw(weir_worker_queue(worker, level), match, argument);
+        for (struct weir_actor *actor; (actor = weir_actor_list_take(&list));)
+            weir_actor_list_append(&all, actor);
     }
-    return NULL;
+    return all;
 }
 
-bool weir_worker_sees_victim(const struct weir_worker *worker, uint64_t now_ns)
-{
-    return worker->number != WEIR_WORKER_CONTROL && !worker->system->pool &&
-           find_victim(worker, worker->number, now_ns) != NULL;
-}
-
-static struct weir_actor *steal(struct weir_worker *worker)
-{
-    if (worker->is_simulated && !worker->may_steal)
-        return NULL;
-    unsigned start = (unsigned)weir_random_below(&worker->random, worker->system->home_end);
-    struct weir_worker *victim = find_victim(worker, start, worker->now_ns);
-    struct weir_actor *actor = victim ? weir_run_queue_steal(&victim->queue) : NULL;
-    if (!actor)
-        return NULL;
-    weir_counter_add(&worker->stats.steals, 1);
-    if (weir_worker_is_worth_stealing(victim, worker->now_ns))
-        weir_system_wake_thief(worker->system, worker->number);
-    return actor;
-}
-
-/* Wake a sleeper if more waits here than is done soon. Without a fence: a sleeper that is missed here is seen before
- * the next slice, or by the watchdog; what waits is run in any case. */
-static void offer(struct weir_worker *worker, uint64_t average_ns)
-{
-    if (average_ns >= STEAL_TURN_NS && atomic_load_explicit(&worker->system->sleepers, memory_order_relaxed) > 0 &&
-        backlog_ns(worker, average_ns) >= STEAL_BACKLOG_NS)
-        weir_system_wake_thief(worker->system, worker->number);
-}
-
-static void learn(struct weir_worker *worker, uint64_t average_ns, uint64_t sample_ns)
-{
-    uint64_t sample_max = 16 * average_ns + AVERAGE_SAMPLE_MAX;
-    if (sample_ns > sample_max)
-        sample_ns = sample_max;
-    average_ns = (average_ns * (AVERAGE_WEIGHT - 1) + sample_ns) / AVERAGE_WEIGHT;
-    atomic_store_explicit(&worker->turn_average_ns, average_ns, memory_order_relaxed);
-}
-
-bool weir_worker_turns_are_short(struct weir_worker *worker)
-{
-    if (worker->system->pool)
-        return false;
-    if (worker->is_simulated)
-        return worker->short_percent > 0 && weir_random_below(&worker->random, 100) < worker->short_percent;
-    return atomic_load_explicit(&worker->turn_average_ns, memory_order_relaxed) < STEAL_TURN_NS;
-}
-
-uint64_t weir_worker_ran_at_once(struct weir_worker *worker, uint64_t started_ns, unsigned count)
-{
-    uint64_t now_ns = weir_worker_refresh_now(worker);
-    weir_counter_add(&worker->stats.roaming_turns, count);
-    learn(worker, atomic_load_explicit(&worker->turn_average_ns, memory_order_relaxed), (now_ns - started_ns) / count);
-    return now_ns;
-}
-
-static void run_roaming_actor(struct weir_worker *worker, struct weir_actor *actor)
-{
-    begin_turn(worker);
-    weir_counter_add(&worker->stats.roaming_turns, 1);
-    actor->turn(actor, worker); /* the last access, W3 */
-}
-
-/* Run up to `count_max` from the own queue, then read the clock once. Returns how many ran. */
-static unsigned run_slice(struct weir_worker *worker, uint64_t average_ns, unsigned count_max)
-{
-    uint64_t started_ns = worker->now_ns;
-    unsigned count = 0;
-    for (struct weir_actor *actor; count < count_max && (actor = weir_run_queue_take(&worker->queue)); count++)
-        run_roaming_actor(worker, actor);
-    if (count > 0)
-        learn(worker, average_ns, (weir_worker_refresh_now(worker) - started_ns) / count);
-    return count;
-}
-
-/* Where turns are long the clock is read after each; where they are short, 22 ns are too much for each. */
-static unsigned slice_size(uint64_t average_ns, unsigned left)
-{
-    uint64_t size = SLICE_NS / (average_ns + 1) + 1;
-    if (size > SLICE_MAX)
-        size = SLICE_MAX;
-    return size < left ? (unsigned)size : left;
-}
-
-static bool run_stolen(struct weir_worker *worker)
-{
-    struct weir_actor *actor = steal(worker);
-    if (!actor)
-        return false;
-    uint64_t started_ns = worker->now_ns;
-    run_roaming_actor(worker, actor);
-    end_turns(worker);
-    learn(worker, atomic_load_explicit(&worker->turn_average_ns, memory_order_relaxed),
-          weir_worker_refresh_now(worker) - started_ns);
-    return true;
-}
-
-void weir_worker_run_pooled(struct weir_worker *worker, struct weir_actor *actor)
-{
-    worker->in_step = true;
-    run_roaming_actor(worker, actor);
-    end_turns(worker);
-    weir_worker_refresh_now(worker);
-    worker->in_step = false;
-}
-
-/* In the simulator: a thread of the pool waits in its queue otherwise. */
-static bool step_pooled(struct weir_worker *worker)
-{
-    struct weir_actor *actor = weir_pool_try_take(worker->system->pool, &worker->runs_long);
-    if (actor)
-        weir_worker_run_pooled(worker, actor);
-    return actor != NULL;
-}
-
-static bool run_roaming(struct weir_worker *worker)
-{
-    if (worker->number == WEIR_WORKER_CONTROL || worker->system->pool)
-        return false; /* W6, W7 */
-    unsigned total = 0;
-    for (uint64_t end_ns = worker->now_ns + STEP_NS_MAX; total < worker->limits.roaming && worker->now_ns <= end_ns;) {
-        uint64_t average_ns = atomic_load_explicit(&worker->turn_average_ns, memory_order_relaxed);
-        offer(worker, average_ns);
-        unsigned count = run_slice(worker, average_ns, slice_size(average_ns, worker->limits.roaming - total));
-        if (count == 0)
-            break;
-        total += count;
-    }
-    end_turns(worker);
-    return total > 0 || run_stolen(worker);
-}
+/* ---- the step ---- */
 
 bool weir_worker_step(struct weir_worker *worker)
 {
     weir_worker_refresh_now(worker);
     if (worker->is_pool)
-        return step_pooled(worker);
+        return weir_worker_step_pooled(worker);
     worker->in_step = true;
     bool did = weir_timers_expire(&worker->timers, worker->now_ns, worker->limits.timers) > 0;
     did |= run_residents(worker);
-    did |= run_roaming(worker);
+    did |= weir_worker_run_roaming(worker);
     worker->in_step = false;
     return did;
 }

@@ -1,5 +1,5 @@
 /*
- * Insides of workers and systems, for worker.c, system.c and simulation.c only.
+ * Insides of workers and systems, for worker.c, roaming.c, system.c and simulation.c only.
  *
  * Fields are grouped by who writes them; groups that different threads write lie CK_MD_CACHELINE bytes apart.
  */
@@ -21,6 +21,7 @@
 #define UV_POLL_INTERVAL_NS  1000000u /* while busy */
 #define SPIN_NS              10000u   /* before sleep: about what a wake-up of a sleeping thread takes */
 #define STEAL_TURN_NS        1000u    /* shorter turns are cheaper to run where they are than to move */
+#define AVERAGE_START_NS     50000u   /* of turns: unknown ones are offered; short ones soon show */
 #define STEAL_BACKLOG_NS     30000u   /* less than this is sooner done by the owner than by a thread to be woken */
 #define STUCK_TURN_NS        1000000u /* a turn this long says more than the average */
 #define WATCHDOG_INTERVAL_MS 10       /* 10 x as long while all sleep */
@@ -37,14 +38,20 @@ struct weir_worker {
     unsigned number;
     struct weir_step_limits limits;
     bool is_simulated;
-    bool is_pool;   /* number >= home_end: no loop, no timers, no residents, no queue of its own */
-    bool runs_long; /* owner, of the pool: the pool has given it a long one */
+    bool is_pool; /* number >= home_end: no loop, no timers, no residents, no queue of its own */
+    uint8_t level_count;
+    struct weir_run_queue *lower; /* of the levels below the first; NULL: there is one level */
     pthread_t thread;
 
     /* owner */
     struct weir_timers timers;
     struct weir_random random;
-    struct weir_actor_list residents; /* scheduled */
+    struct weir_actor_list residents[WEIR_LEVELS_MAX]; /* scheduled, by level */
+    size_t resident_count;
+    unsigned resident_turns;    /* choose the level of the next, where there are several */
+    unsigned gave_way;          /* how often roaming actors have, one time after the other, to scheduled residents */
+    struct weir_levels levels;  /* of roaming turns here */
+    struct weir_pool_turn turn; /* the last that was taken, where there are several levels or a pool */
     uint64_t now_ns;
     uint64_t polled_ns;    /* when the loop was polled last */
     uint64_t accounted_ns; /* up to when busy_ns and idle_ns are written */
@@ -70,7 +77,7 @@ struct weir_worker {
     struct weir_worker_stats stats;
     _Atomic uint64_t turn_average_ns;               /* of roaming turns, exponentially weighted */
     _Atomic(const struct weir_resident *) sends_to; /* see weir_resident_send */
-    struct weir_run_queue queue;
+    struct weir_run_queue queue;                    /* of level 0 */
 };
 
 struct weir_system {
@@ -110,12 +117,35 @@ bool weir_system_wake_thief(struct weir_system *system, unsigned not_number);
 
 /* worker.c */
 int weir_worker_init(struct weir_worker *worker, struct weir_system *system, unsigned number, bool is_simulated);
-void weir_worker_deinit(struct weir_worker *worker); /* all but the loop */
-void weir_worker_enter(struct weir_worker *worker);  /* the calling thread is this worker's; NULL: no longer */
-bool weir_worker_step(struct weir_worker *worker);   /* true if it did anything */
+void weir_worker_deinit(struct weir_worker *worker);                                            /* all but the loop */
+int weir_worker_set_levels(struct weir_worker *worker, unsigned count, unsigned share_percent); /* before start */
+void weir_worker_enter(struct weir_worker *worker); /* the calling thread is this worker's; NULL: no longer */
+bool weir_worker_step(struct weir_worker *worker);  /* true if it did anything */
+bool weir_worker_has_own_work(const struct weir_worker *worker); /* owner; timers apart */
+void weir_worker_take_inbox(struct weir_worker *worker);         /* owner: residents that others have scheduled */
+
+/* roaming.c */
+bool weir_worker_run_roaming(struct weir_worker *worker);                          /* the part of a step */
+bool weir_worker_step_pooled(struct weir_worker *worker);                          /* the simulator's, of the pool's */
 void weir_worker_run_pooled(struct weir_worker *worker, struct weir_actor *actor); /* a pool thread's step */
-bool weir_worker_has_own_work(const struct weir_worker *worker);                   /* owner; timers apart */
 bool weir_worker_is_worth_stealing(const struct weir_worker *victim, uint64_t now_ns);
 bool weir_worker_sees_victim(const struct weir_worker *worker, uint64_t now_ns); /* any other worth stealing from */
+
+/* The queue of a level. Thread: any, as the queue itself. */
+static inline struct weir_run_queue *weir_worker_queue(struct weir_worker *worker, unsigned level)
+{
+    return level == 0 ? &worker->queue : &worker->lower[level - 1];
+}
+
+static inline void weir_worker_begin_turn(struct weir_worker *worker)
+{
+    atomic_store_explicit(&worker->stats.turn_started_ns, worker->now_ns, memory_order_relaxed);
+    weir_counter_add(&worker->stats.turns, 1);
+}
+
+static inline void weir_worker_end_turns(struct weir_worker *worker)
+{
+    atomic_store_explicit(&worker->stats.turn_started_ns, 0, memory_order_relaxed);
+}
 
 #endif

@@ -18,16 +18,16 @@ Test(pool, is_first_in_first_out_and_ends_for_those_who_wait_too)
 {
     struct weir_pool pool;
     struct weir_actor actors[3] = {0};
-    bool is_long = false;
+    struct weir_pool_turn turn = {0};
     weir_pool_init(&pool, POOL_THREADS);
-    cr_assert_null(weir_pool_try_take(&pool, &is_long));
+    cr_assert_null(weir_pool_try_take(&pool, &turn));
     for (size_t index = 0; index < 3; index++)
-        weir_pool_put(&pool, &actors[index], 1);
+        weir_pool_put(&pool, &actors[index], 0, 1);
     cr_assert_eq(weir_pool_count(&pool), 3);
-    cr_assert_eq(weir_pool_take(&pool, &is_long), &actors[0]);
-    cr_assert_eq(weir_pool_try_take(&pool, &is_long), &actors[1]);
+    cr_assert_eq(weir_pool_take(&pool, &turn), &actors[0]);
+    cr_assert_eq(weir_pool_try_take(&pool, &turn), &actors[1]);
     weir_pool_end(&pool);
-    cr_assert_null(weir_pool_take(&pool, &is_long), "an ended pool hands out nothing, though one is queued");
+    cr_assert_null(weir_pool_take(&pool, &turn), "an ended pool hands out nothing, though one is queued");
     cr_assert_eq(weir_pool_count(&pool), 1);
     weir_pool_deinit(&pool);
 }
@@ -42,21 +42,21 @@ Test(pool, gives_back_what_is_withdrawn_and_keeps_the_rest_in_order)
     struct weir_pool pool;
     struct weir_actor actors[3] = {0}, longer[2] = {0};
     weir_pool_init(&pool, 2);
-    bool is_long = false;
+    struct weir_pool_turn turn = {0};
     for (size_t index = 0; index < 3; index++)
-        weir_pool_put(&pool, &actors[index], 1);
+        weir_pool_put(&pool, &actors[index], 0, 1);
     struct weir_actor_list list = weir_pool_withdraw(&pool, is_it, &actors[1]);
     cr_assert(list.count == 1 && list.first == &actors[1]);
     cr_assert_eq(weir_pool_count(&pool), 2);
     list = weir_pool_withdraw(&pool, is_it, &actors[1]);
     cr_assert_null(list.first);
     for (size_t index = 0; index < 2; index++)
-        weir_pool_put(&pool, &longer[index], 1000);
+        weir_pool_put(&pool, &longer[index], 0, 1000);
     list = weir_pool_withdraw(&pool, is_it, &longer[0]);
     cr_assert(list.count == 1 && list.first == &longer[0]);
-    cr_assert_eq(weir_pool_try_take(&pool, &is_long), &longer[1]);
-    cr_assert_eq(weir_pool_try_take(&pool, &is_long), &actors[0]);
-    cr_assert_eq(weir_pool_try_take(&pool, &is_long), &actors[2]);
+    cr_assert_eq(weir_pool_try_take(&pool, &turn), &longer[1]);
+    cr_assert_eq(weir_pool_try_take(&pool, &turn), &actors[0]);
+    cr_assert_eq(weir_pool_try_take(&pool, &turn), &actors[2]);
     weir_pool_deinit(&pool);
 }
 
@@ -64,24 +64,24 @@ Test(pool, gives_back_what_is_withdrawn_and_keeps_the_rest_in_order)
 static void put(struct weir_pool *pool, struct weir_actor *actors, size_t count, unsigned length)
 {
     for (size_t index = 0; index < count; index++)
-        weir_pool_put(pool, &actors[index], length);
+        weir_pool_put(pool, &actors[index], 0, length);
 }
 
 Test(pool, gives_what_has_most_to_do_first_but_to_half_of_its_threads_only)
 {
     struct weir_pool pool;
     static struct weir_actor fair[2 * POOL_THREADS], longer[POOL_THREADS];
-    bool is_long[POOL_THREADS] = {0};
+    struct weir_pool_turn turns[POOL_THREADS] = {0};
     weir_pool_init(&pool, POOL_THREADS);
     put(&pool, fair, 2 * POOL_THREADS, 1);
     put(&pool, longer, POOL_THREADS, 100);
     cr_assert_eq(weir_pool_count(&pool), 3 * POOL_THREADS);
     for (size_t index = 0; index < POOL_THREADS / 2; index++)
-        cr_assert_eq(weir_pool_try_take(&pool, &is_long[index]), &longer[index]);
+        cr_assert_eq(weir_pool_try_take(&pool, &turns[index]), &longer[index]);
     for (size_t index = POOL_THREADS / 2; index < POOL_THREADS; index++)
-        cr_assert_eq(weir_pool_try_take(&pool, &is_long[index]), &fair[index - POOL_THREADS / 2]);
-    cr_assert(is_long[0] && !is_long[POOL_THREADS - 1]);
-    cr_assert_eq(weir_pool_try_take(&pool, &is_long[0]), &longer[POOL_THREADS / 2], "its place is free again");
+        cr_assert_eq(weir_pool_try_take(&pool, &turns[index]), &fair[index - POOL_THREADS / 2]);
+    cr_assert(turns[0].is_long && !turns[POOL_THREADS - 1].is_long);
+    cr_assert_eq(weir_pool_try_take(&pool, &turns[0]), &longer[POOL_THREADS / 2], "its place is free again");
     weir_pool_deinit(&pool);
 }
 
@@ -89,14 +89,14 @@ Test(pool, gives_the_longest_before_the_long_and_each_queue_its_turn)
 {
     struct weir_pool pool;
     static struct weir_actor many[40], few[40];
-    bool is_long = false;
+    struct weir_pool_turn turn = {0};
     size_t longest = 0, shorter = 0;
     weir_pool_init(&pool, POOL_THREADS);
     put(&pool, few, 40, 10);
     put(&pool, many, 40, 1000);
     for (size_t index = 0; index < 40; index++) {
-        struct weir_actor *actor = weir_pool_try_take(&pool, &is_long);
-        cr_assert(is_long);
+        struct weir_actor *actor = weir_pool_try_take(&pool, &turn);
+        cr_assert(turn.is_long);
         longest += actor >= many && actor < many + 40;
         shorter += actor >= few && actor < few + 40;
     }
@@ -110,11 +110,11 @@ Test(pool, gives_long_ones_to_all_threads_where_nothing_else_is_queued)
 {
     struct weir_pool pool;
     static struct weir_actor longer[POOL_THREADS];
-    bool is_long[POOL_THREADS] = {0};
+    struct weir_pool_turn turns[POOL_THREADS] = {0};
     weir_pool_init(&pool, POOL_THREADS);
     put(&pool, longer, POOL_THREADS, 100);
     for (size_t index = 0; index < POOL_THREADS; index++)
-        cr_assert_eq(weir_pool_try_take(&pool, &is_long[index]), &longer[index]);
+        cr_assert_eq(weir_pool_try_take(&pool, &turns[index]), &longer[index]);
     weir_pool_deinit(&pool);
 }
 
@@ -122,22 +122,22 @@ Test(pool, lets_nothing_go_first_that_has_less_to_do_than_is_queued_for_each_thr
 {
     struct weir_pool pool;
     static struct weir_actor fair[20 * POOL_THREADS], last;
-    bool is_long = false;
+    struct weir_pool_turn turn = {0};
     weir_pool_init(&pool, POOL_THREADS);
     put(&pool, fair, 20 * POOL_THREADS, 1);
-    weir_pool_put(&pool, &last, 20);
+    weir_pool_put(&pool, &last, 0, 20);
     for (size_t index = 0; index < 20 * POOL_THREADS; index++)
-        cr_assert_eq(weir_pool_try_take(&pool, &is_long), &fair[index]);
-    cr_assert_eq(weir_pool_try_take(&pool, &is_long), &last);
-    cr_assert_not(is_long);
+        cr_assert_eq(weir_pool_try_take(&pool, &turn), &fair[index]);
+    cr_assert_eq(weir_pool_try_take(&pool, &turn), &last);
+    cr_assert_not(turn.is_long);
     weir_pool_deinit(&pool);
 }
 
 static void *take_all(void *argument)
 {
     struct weir_pool *pool = argument;
-    bool is_long = false;
-    while (weir_pool_take(pool, &is_long))
+    struct weir_pool_turn turn = {0};
+    while (weir_pool_take(pool, &turn))
         atomic_fetch_add(&done_count, 1);
     return NULL;
 }
@@ -151,7 +151,7 @@ Test(pool, wakes_a_thread_for_each_that_is_put)
     for (size_t index = 0; index < POOL_THREADS; index++)
         cr_assert_eq(pthread_create(&threads[index], NULL, take_all, &pool), 0);
     for (size_t index = 0; index < ACTORS; index++) { /* one at a time, so that threads wait again and again */
-        weir_pool_put(&pool, &actors[index], 1);
+        weir_pool_put(&pool, &actors[index], 0, 1);
         cr_assert(weir_test_reaches(&done_count, index / 2), "an actor is queued and nobody comes");
     }
     cr_assert(weir_test_reaches(&done_count, ACTORS));
