@@ -14,8 +14,8 @@
 int weir_batches_init(struct weir_consumer *consumer)
 {
     unsigned count = weir_system_worker_count(consumer->system), runners = weir_system_runner_count(consumer->system);
-    size_t room = (size_t)consumer->options->batch_messages_max;
-    consumer->open_batches = weir_memory_allocate_zeroed(count, sizeof(struct weir_batch *));
+    size_t room = (size_t)consumer->options->batch_messages_max, places = (size_t)count * consumer->level_count;
+    consumer->open_batches = weir_memory_allocate_zeroed(places, sizeof(struct weir_batch *));
     consumer->batch_messages = weir_memory_allocate_zeroed(count, sizeof(struct weir_message **));
     if (!consumer->open_batches || !consumer->batch_messages)
         return WEIR_NO_MEMORY;
@@ -78,7 +78,7 @@ static void dispatch(struct weir_batch *batch)
         weir_key_move(key, WEIR_KEY_OUT);
         key->partition->out_count++;
     }
-    weir_worker_dispatch(home_of(batch), &batch->actor);
+    weir_worker_dispatch_at(home_of(batch), &batch->actor, batch->partition->level, 1);
 }
 
 static void on_linger(struct weir_timer *timer)
@@ -90,11 +90,13 @@ static void on_linger(struct weir_timer *timer)
 static struct weir_batch **place_of(const struct weir_key *key)
 {
     struct weir_partition *partition = key->partition;
-    switch ((enum weir_batch_scope)partition->consumer->options->batch_scope) {
+    const struct weir_consumer *consumer = partition->consumer;
+    switch ((enum weir_batch_scope)consumer->options->batch_scope) {
     case WEIR_BATCH_PARTITION:
         return &partition->open_batch;
     case WEIR_BATCH_ANY:
-        return &partition->consumer->open_batches[weir_worker_number(partition->resident.home)];
+        return &consumer->open_batches[weir_worker_number(partition->resident.home) * consumer->level_count +
+                                       partition->level];
     default:
         return NULL;
     }
@@ -232,7 +234,7 @@ void weir_batch_take_back(struct weir_actor *actor, struct weir_partition *parti
         weir_partition_take_back(partition, key);
     }
     if (batch->keys.count > 0)
-        weir_worker_dispatch(home_of(batch), &batch->actor);
+        weir_worker_dispatch_at(home_of(batch), &batch->actor, batch->partition->level, 1);
     else
         weir_memory_free(batch);
 }

@@ -7,9 +7,9 @@
  * actors are. Its keys are OUT back        its mail comes to the partition that made it, which hands each key to its
  * own partition, and frees it
  *
- * Scope `key` has a batch for each key, `partition` one open batch a partition, `any` one open batch a worker: all
- * partitions in it live on that worker, so whoever touches it while it gathers does so in that worker's steps, and
- * there is no lock.
+ * Scope `key` has a batch for each key, `partition` one open batch a partition, `any` one open batch a worker and
+ * priority: all partitions in it live on that worker, so whoever touches it while it gathers does so in that worker's
+ * steps, and there is no lock; and none of a lower priority goes out with those of a higher one.
  *
  * Invariants
  *   M1. A batch that is there has a key, and each key in it has a run of one message or more. Gathering keys are

@@ -59,6 +59,8 @@ struct weir_topic *weir_consumer_topic(struct weir_consumer *consumer, const cha
     }
     memcpy(topic->name, name, size);
     topic->retry = retry;
+    topic->priority = (uint8_t)weir_config_priority(consumer->config, name);
+    topic->level = (uint8_t)weir_config_level(consumer->config, name);
     set_policies(consumer, topic);
     topic->first_count = -1;
     topic->journal_hash = weir_journal_topic(name);
@@ -141,7 +143,10 @@ static void set_constants(struct weir_consumer *consumer)
            (consumer->classes[consumer->class_count] =
                 weir_config_part(consumer->config, WEIR_SCOPE_CLASS, consumer->class_count)) != NULL)
         consumer->class_count++;
+    consumer->level_count = weir_config_levels(consumer->config);
     weir_rate_init(&consumer->rate, options->rate_messages_per_second, options->rate_burst_ms);
+    for (unsigned level = 1; level < consumer->level_count; level++)
+        weir_rate_init_share(&consumer->shares[level], &consumer->rate, (unsigned)options->priority_share_percent);
     consumer->segment_bytes = kafka_number(consumer->config, "fetch.message.max.bytes", SEGMENT_BYTES);
     consumer->prefetch_bytes = weir_config_prefetch_bytes(consumer->config);
     consumer->lease_ns_max = kafka_number(consumer->config, "session.timeout.ms", SESSION_TIMEOUT_MS) * MS_NS / 3;
@@ -234,6 +239,10 @@ static int build(struct weir_consumer *consumer, struct weir_error *error)
         return WEIR_NO_MEMORY;
     consumer->seam = weir_system_seam(consumer->system);
     set_constants(consumer);
+    if (consumer->level_count > 1 && weir_system_set_levels(consumer->system, consumer->level_count,
+                                                            (unsigned)consumer->options->priority_share_percent) != 0)
+        return weir_error_set(error, WEIR_NO_MEMORY, "no memory for the queues of %u priorities",
+                              consumer->level_count);
     if (!create_arrays(consumer) || (consumer->batch_handler && weir_batches_init(consumer) != 0))
         return weir_error_set(error, WEIR_NO_MEMORY, "no memory for %u workers",
                               weir_system_worker_count(consumer->system));

@@ -46,6 +46,7 @@ struct weir_consumer {
     struct weir_retry_policy overloaded;
     const char *classes[WEIR_CLASSES_MAX]; /* of failures; the config's */
     uint8_t class_count;
+    unsigned level_count; /* of topics' priorities */
     uint64_t segment_bytes, prefetch_bytes, lease_ns_max;
     int reset_policy;       /* WEIR_RESET_* */
     uint32_t scratch_count; /* entries of each scratch */
@@ -61,6 +62,7 @@ struct weir_consumer {
     bool breaks;                           /* there is a circuit breaker */
     struct weir_predicate predicate;
     struct weir_rate rate;                                         /* of all topics together */
+    struct weir_rate shares[WEIR_LEVELS_MAX];                      /* of it, of each level but the first */
     void (*on_filtered)(struct weir_message *message, void *user); /* for test kits; NULL: nobody asks. Workers */
 
     /* shared, atomic */
@@ -88,7 +90,7 @@ struct weir_consumer {
     /* one a worker */
     struct weir_running *running;
     struct weir_map_offset **scratch;      /* for encoding maps */
-    struct weir_batch **open_batches;      /* of scope any, see batch.h; NULL without a batch handler */
+    struct weir_batch **open_batches;      /* of scope any, one a level, see batch.h; NULL without a batch handler */
     struct weir_message ***batch_messages; /* a batch that runs: its messages; likewise */
 
     /* control */

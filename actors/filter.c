@@ -11,6 +11,7 @@
 
 #define MS_NS        UINT64_C(1000000)
 #define DELAY_MS_MAX (60 * 60 * 1000) /* of one wait; then it is judged again: a clock may have been set */
+#define NEAR_NS      (100 * MS_NS)
 #define NUMBER_SIZE  20
 #define REASON_SIZE  128
 
@@ -123,20 +124,57 @@ static uint64_t larger(uint64_t left, uint64_t right)
     return left > right ? left : right;
 }
 
+/* How far ahead a lower priority may have places of the consumer's rate: as far as keeps them from being missed. */
+static uint64_t near_ns(const struct weir_rate *all)
+{
+    uint64_t two_ns = 2 * all->interval_ns, least_ns = two_ns > NEAR_NS ? two_ns : NEAR_NS;
+    return least_ns < WEIR_RATE_RESERVE_NS ? least_ns : WEIR_RATE_RESERVE_NS;
+}
+
+/* How long a message waits for the consumer's rate if it takes a place now; far too long if it must not. */
+static uint64_t wait_for_all_ns(const struct weir_filter *filter, uint64_t now_ns)
+{
+    struct weir_consumer *consumer = filter->consumer;
+    uint64_t wait_ns = weir_rate_wait_ns(&consumer->rate, now_ns);
+    if (filter->level == 0 || wait_ns <= near_ns(&consumer->rate))
+        return wait_ns;
+    bool within_share = weir_rate_wait_ns(&consumer->shares[filter->level], now_ns) == 0;
+    return within_share && wait_ns <= 2 * WEIR_RATE_RESERVE_NS ? WEIR_RATE_RESERVE_NS : UINT64_MAX;
+}
+
+/* Those far ahead are what the share is for. */
+static uint64_t take_of_all_ns(const struct weir_filter *filter, uint64_t now_ns)
+{
+    struct weir_consumer *consumer = filter->consumer;
+    if (filter->level > 0 && weir_rate_wait_ns(&consumer->rate, now_ns) > near_ns(&consumer->rate))
+        weir_rate_take_ns(&consumer->shares[filter->level], now_ns);
+    return weir_rate_take_ns(&consumer->rate, now_ns);
+}
+
+/* When who gets no place asks again. Of a lower priority they do so one by one, since each may find one only now and
+ * then: those who came together would all be refused together, and places be missed meanwhile. */
+static uint64_t ask_again_ms(const struct weir_filter *filter, struct weir_worker *worker)
+{
+    uint64_t whole_ms = WEIR_RATE_RESERVE_NS / MS_NS;
+    if (filter->level == 0)
+        return whole_ms;
+    return whole_ms / 4 + weir_random_below(weir_worker_random(worker), whole_ms / 2);
+}
+
 /* A place in all three, or none in any: what is far ahead asks again. */
 static bool has_place(struct weir_filter *filter, struct weir_message *message, struct weir_key_data *data,
-                      uint64_t now_ns, enum weir_outcome *outcome)
+                      struct weir_worker *worker, enum weir_outcome *outcome)
 {
+    uint64_t now_ns = weir_worker_now_ns(worker);
     if (message->granted) { /* it has waited for its place */
         message->granted = false;
         return true;
     }
-    struct weir_rate *all = &filter->consumer->rate;
-    uint64_t wait_ns = larger(weir_rate_wait_ns(all, now_ns), weir_rate_wait_ns(&filter->rate, now_ns));
+    uint64_t wait_ns = larger(wait_for_all_ns(filter, now_ns), weir_rate_wait_ns(&filter->rate, now_ns));
     wait_ns = larger(wait_ns, key_wait_ns(filter, data, now_ns));
     if (wait_ns > WEIR_RATE_RESERVE_NS)
-        return delay(message, WEIR_RATE_RESERVE_NS / MS_NS, outcome);
-    wait_ns = larger(weir_rate_take_ns(all, now_ns), weir_rate_take_ns(&filter->rate, now_ns));
+        return delay(message, ask_again_ms(filter, worker), outcome);
+    wait_ns = larger(take_of_all_ns(filter, now_ns), weir_rate_take_ns(&filter->rate, now_ns));
     wait_ns = larger(wait_ns, key_take_ns(filter, data, now_ns));
     if (wait_ns == 0)
         return true;
@@ -171,7 +209,7 @@ bool weir_filter_passes(struct weir_filter *filter, struct weir_message *message
     }
     if (filter->version != WEIR_VERSION_NONE && !is_newest(filter, message, data, outcome))
         return false;
-    return has_place(filter, message, data, weir_worker_now_ns(worker), outcome);
+    return has_place(filter, message, data, worker, outcome);
 }
 
 bool weir_filter_keeps(const struct weir_filter *filter)
@@ -222,6 +260,7 @@ int weir_filter_create(struct weir_consumer *consumer, const char *topic, struct
     made->not_before_header = *options.filter_not_before_header ? options.filter_not_before_header : NULL;
     made->version = options.filter_version;
     made->version_header = options.filter_version_header;
+    made->level = weir_config_level(consumer->config, topic);
     weir_rate_init(&made->rate, own.rate_messages_per_second, options.rate_burst_ms);
     struct weir_rate key;
     weir_rate_init(&key, options.rate_key_messages_per_second, options.rate_burst_ms);

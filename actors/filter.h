@@ -14,6 +14,10 @@
  *   not before  a header names a time to come                                -> the key waits until then
  *   version     older than what its key has started, by timestamp or header  -> skipped, or dead (stale)
  *   rate        of the consumer, of the topic, of the key                    -> the key waits for its place
+ * Places in the consumer's rate are given ahead of time, and then nobody can come before. So a topic of a lower
+ * priority is given one a little ahead only, beyond which it has what its share of the rate
+ * (weir.priority.share.percent) allows: whoever comes at a higher priority finds the next places free but for those.
+ *
  * What waits burns no attempt, is not held (held.messages.max), and stays in the window; only its key waits. A close
  * does not wait for it.
  *
@@ -53,6 +57,7 @@ struct weir_filter {
     const char *version_header;
     struct weir_rate rate; /* of the topic */
     uint64_t key_interval_ns, burst_ns;
+    unsigned level; /* of the topic's priority */
 };
 
 /** Of this topic; *filter is NULL where nothing is asked for. 0 or WEIR_NO_MEMORY. Control. */

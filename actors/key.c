@@ -327,6 +327,31 @@ static uint64_t turn_may_take(const struct weir_partition *partition, const stru
     return LONG_NS_MAX;
 }
 
+/* What asks for the clock after each run: it may have blocked, or others wait that go before. */
+static bool is_watched(const struct weir_partition *partition, const struct weir_worker *worker)
+{
+    return weir_worker_is_pool(worker) || partition->level > 0;
+}
+
+/* A turn on a thread that may block can be long: it ends when a message of a higher priority waits for a thread. */
+static bool gives_way(const struct weir_partition *partition, const struct weir_worker *worker)
+{
+    return partition->level > 0 && weir_worker_is_pool(worker) && weir_worker_is_outranked(worker, partition->level);
+}
+
+/* Of the first `done` messages: those that their handler was asked about. */
+static uint32_t count_asked(const struct weir_key *key, uint16_t done)
+{
+    uint32_t count = 0;
+    const struct weir_message *message = key->first;
+    for (uint16_t left = done; left > 0; left--) {
+        count += message->filtered == WEIR_FILTERED_NOT && message->outcome != WEIR_OUTCOME_DELAYED;
+        if (left > 1)
+            message = message->next;
+    }
+    return count;
+}
+
 void weir_key_turn(struct weir_actor *actor, struct weir_worker *worker)
 {
     struct weir_key *key = WEIR_CONTAINER(actor, struct weir_key, actor);
@@ -336,18 +361,21 @@ void weir_key_turn(struct weir_actor *actor, struct weir_worker *worker)
     uint16_t done = 0;
     uint64_t started_ns = weir_worker_now_ns(worker);
     uint64_t turn_ns_max = turn_may_take(partition, worker);
-    unsigned clock_every = weir_worker_is_pool(worker) ? 1 : CLOCK_EVERY; /* which may have blocked */
+    unsigned clock_every = is_watched(partition, worker) ? 1 : CLOCK_EVERY;
     while (weir_partition_may_start(partition, message, worker)) {
         message->outcome = (uint8_t)weir_key_run(partition, message, running);
         done++;
         if (message->outcome > WEIR_SKIP || done == key->run_count ||
             weir_message_later_state(message) != WEIR_LATER_IDLE || message->outputs)
             break; /* the outputs last: while the handle is out they are its holder's */
-        if (done % clock_every == 0 && weir_worker_refresh_now(worker) - started_ns > turn_ns_max)
+        if (done % clock_every == 0 &&
+            (weir_worker_refresh_now(worker) - started_ns > turn_ns_max || gives_way(partition, worker)))
             break;
         message = message->next;
     }
     key->run_done = done;
+    if (partition->consumer->level_count > 1)
+        weir_worker_weigh(worker, count_asked(key, done));
     key->mail.kind = WEIR_MAIL_KEY;
     weir_resident_send(&partition->resident, &key->mail); /* W3: the last access */
 }

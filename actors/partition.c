@@ -348,6 +348,7 @@ struct weir_partition *weir_partition_create(struct weir_consumer *consumer, str
     partition->consumer = consumer;
     partition->topic = topic;
     partition->number = number;
+    partition->level = topic->level;
     partition->leader_epoch = -1;
     partition->pull_next = WEIR_PULL_MIN;
     partition->suspect_last = -1;
@@ -357,6 +358,7 @@ struct weir_partition *weir_partition_create(struct weir_consumer *consumer, str
     partition->pause = WEIR_PAUSE_REVOKE;
     weir_timer_init(&partition->sweep, sweep);
     weir_resident_init(&partition->resident, home, turn, 0, 0);
+    weir_resident_set_level(&partition->resident, partition->level);
     partition->segment = weir_memory_allocate_zeroed(1, sizeof *partition->segment);
     partition->snapshot.map = weir_memory_allocate_zeroed(1, consumer->options->commit_map_bytes_max + 1);
     bool table = weir_key_table_init(&partition->keys) == 0;

@@ -82,6 +82,7 @@ enum weir_gate { WEIR_GATE_CLOSED = 0, WEIR_GATE_OPEN, WEIR_GATE_PULLING };
 
 #define WEIR_PULL_MIN           32
 #define WEIR_PULL_MAX           256 /* the largest weir.pull.messages.max */
+#define WEIR_BACKLOG_MAX        512 /* runs waiting on the worker: what is pulled on top would only get cold */
 #define WEIR_ATTEMPT_BUCKETS    16
 #define WEIR_PARTITION_SWEEP_NS 1000000000ull /* how often what trusts no edge is looked at */
 
@@ -91,6 +92,7 @@ struct weir_topic {
     struct weir_budget budget;
     uint64_t journal_hash;
     int32_t first_count;             /* partitions it had when this process first saw it; -1 unknown. Control */
+    uint8_t priority, level;         /* constant: weir.priority, and its place among those in use, 0 the highest */
     struct weir_filter *filter;      /* NULL: none */
     struct weir_retry_policy *retry; /* constant: [0] for failures without a class, then one a class */
     char name[];
@@ -129,6 +131,7 @@ struct weir_partition {
     struct weir_consumer *consumer;
     struct weir_topic *topic;
     int32_t number;
+    uint8_t level;                    /* the topic's */
     struct weir_partition *list_next; /* consumer's list, append only */
 
     /* shared with control */

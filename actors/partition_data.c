@@ -145,7 +145,7 @@ void weir_partition_serve_leaving(struct weir_partition *partition)
         struct weir_key *key = partition->leaving.first;
         move(partition, key, WEIR_KEY_ENDING);
         if (key->data->state)
-            weir_worker_dispatch(partition->resident.home, &key->data->actor);
+            weir_worker_dispatch_at(partition->resident.home, &key->data->actor, partition->level, 1);
         else
             end_key(partition, key); /* nothing of the user's is in it */
     }
@@ -196,7 +196,7 @@ void weir_partition_let_data_go(struct weir_partition *partition, struct weir_me
     data->next = partition->datas.orphans;
     partition->datas.orphans = data;
     if (!weir_consumer_is_closed(partition->consumer)) {
-        weir_worker_dispatch(partition->resident.home, &data->actor);
+        weir_worker_dispatch_at(partition->resident.home, &data->actor, partition->level, 1);
         return;
     }
     weir_key_data_destroy(data);

@@ -13,8 +13,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#define PULL_SHORT  64  /* messages, where they are run at once: what of them lies about stays in the nearest cache */
-#define BACKLOG_MAX 512 /* runs waiting on the worker: what is pulled on top would only get cold in its caches */
+#define PULL_SHORT 64 /* messages, where they are run at once: what of them lies about stays in the nearest cache */
 
 /* ---- routing ---- */
 
@@ -145,7 +144,7 @@ void weir_partition_dispatch(struct weir_partition *partition, struct weir_key *
     key->run_done = 0;
     weir_key_move(key, WEIR_KEY_OUT);
     partition->out_count++;
-    weir_worker_dispatch_at(partition->resident.home, &key->actor, 0, key->count);
+    weir_worker_dispatch_at(partition->resident.home, &key->actor, partition->level, key->count);
 }
 
 void weir_partition_serve_parked(struct weir_partition *partition)
@@ -289,7 +288,7 @@ static uint32_t next_pull(uint32_t pulled)
 bool weir_partition_pull(struct weir_partition *partition)
 {
     struct weir_record records[WEIR_PULL_MAX];
-    if (weir_worker_queued(partition->resident.home) >= BACKLOG_MAX)
+    if (weir_worker_queued_at(partition->resident.home, partition->level) >= WEIR_BACKLOG_MAX)
         return true; /* another turn comes when those have run */
     uint32_t most = partition->pull_next;
     if (most > PULL_SHORT && weir_worker_turns_are_short(partition->resident.home))

@@ -20,6 +20,8 @@
  *       is to become of it is decided in one place, and after the order.
  *   H6. The clock is read every CLOCK_EVERY messages. Where they took long, or this turn has, the rest is queued, and
  *       may be stolen. A handler that takes long of a sudden delays what was pulled with it, no more.
+ *   H7. Nothing of a higher priority waits on this worker as it begins. What runs here counts towards the share of its
+ *       own (runtime/levels.h).
  */
 #include "actors/consumer.h"
 #include "actors/partition.h"
@@ -47,7 +49,8 @@ static struct shortcut begin(struct weir_partition *partition)
         .ends_ns = now_ns + TURN_NS_MAX,
         .open = consumer->options->delivery != WEIR_AT_MOST_ONCE && !consumer->key_state.create &&
                 !(partition->topic->filter && weir_filter_keeps(partition->topic->filter)) &&
-                !consumer->batch_handler && weir_worker_turns_are_short(worker),
+                !consumer->batch_handler && weir_worker_turns_are_short(worker) &&
+                !weir_worker_is_outranked(worker, partition->level),
         .tracks = consumer->options->delivery != WEIR_AT_LEAST_ONCE ||
                   atomic_load_explicit(&consumer->gives_out, memory_order_relaxed),
     };
@@ -56,7 +59,7 @@ static struct shortcut begin(struct weir_partition *partition)
 static void look_at_clock(struct weir_partition *partition, struct shortcut *shortcut)
 {
     struct weir_worker *worker = partition->resident.home;
-    shortcut->started_ns = weir_worker_ran_at_once(worker, 0, shortcut->started_ns, shortcut->count);
+    shortcut->started_ns = weir_worker_ran_at_once(worker, partition->level, shortcut->started_ns, shortcut->count);
     shortcut->count = 0;
     shortcut->open = shortcut->started_ns < shortcut->ends_ns && weir_worker_turns_are_short(worker);
 }

@@ -196,6 +196,14 @@ static uint32_t why_held(const struct weir_partition *partition)
     return partition->held_writing > 0 ? WEIR_PAUSE_OUTPUT : WEIR_PAUSE_HELD;
 }
 
+/* Does more wait here than is pulled upon, because others go first? */
+static bool is_put_off(const struct weir_partition *partition, bool full)
+{
+    const struct weir_worker *home = partition->resident.home;
+    return (full || weir_worker_queued_at(home, partition->level) >= WEIR_BACKLOG_MAX) &&
+           weir_worker_is_outranked(home, partition->level);
+}
+
 static void update_window(struct weir_partition *partition, uint64_t bytes_bound)
 {
     const struct weir_options *options = partition->consumer->options;
@@ -204,6 +212,8 @@ static void update_window(struct weir_partition *partition, uint64_t bytes_bound
                                   is_full(partition, WEIR_PAUSE_WINDOW, weir_partition_bytes(partition), bytes_bound));
     weir_partition_set_pause(partition, WEIR_PAUSE_WINDOW, full);
     weir_partition_set_pause(partition, WEIR_PAUSE_RATE, full && partition->delayed.count > 0);
+    if (partition->level > 0)
+        weir_partition_set_pause(partition, WEIR_PAUSE_PRIORITY, is_put_off(partition, full));
     bool held = is_full(partition, partition->pause & WEIR_PAUSE_FOR_HELD, partition->held, options->held_messages_max);
     if (!held)
         weir_partition_set_pause(partition, WEIR_PAUSE_FOR_HELD, false);
@@ -227,7 +237,8 @@ uint32_t weir_partition_credit(struct weir_partition *partition)
 {
     uint64_t bytes_bound = bytes_max(partition);
     update_window(partition, bytes_bound);
-    if (partition->state != WEIR_PARTITION_ACTIVE || (partition->pause & ~(uint32_t)WEIR_PAUSE_REVOKE) != 0)
+    const uint32_t no_obstacle = WEIR_PAUSE_REVOKE | WEIR_PAUSE_PRIORITY;
+    if (partition->state != WEIR_PARTITION_ACTIVE || (partition->pause & ~no_obstacle) != 0)
         return 0;
     const struct weir_options *options = partition->consumer->options;
     uint64_t in_flight = partition->tracker.count;

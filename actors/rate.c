@@ -10,6 +10,13 @@ void weir_rate_init(struct weir_rate *rate, uint64_t per_second, uint64_t burst_
     rate->burst_ns = burst_ms * 1000000;
 }
 
+void weir_rate_init_share(struct weir_rate *share, const struct weir_rate *rate, unsigned percent)
+{
+    atomic_init(&share->due_ns, 0);
+    share->interval_ns = rate->interval_ns * 100 / percent;
+    share->burst_ns = rate->burst_ns;
+}
+
 /* When the next is due, with no more saved up than may be. */
 static uint64_t place_ns(const struct weir_rate *rate, uint64_t due_ns, uint64_t now_ns)
 {

@@ -23,6 +23,9 @@ struct weir_rate {
 
 void weir_rate_init(struct weir_rate *rate, uint64_t per_second, uint64_t burst_ms);
 
+/** A rate that is this share of another, above 0 percent. */
+void weir_rate_init_share(struct weir_rate *share, const struct weir_rate *rate, unsigned percent);
+
 /** How long somebody who asks now would have to wait; 0: not at all. Thread: any. */
 uint64_t weir_rate_wait_ns(const struct weir_rate *rate, uint64_t now_ns);
 

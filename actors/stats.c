@@ -43,6 +43,7 @@ static void read_partition(const struct weir_partition *partition, uint64_t now_
         .assigned = atomic_load_explicit(&partition->assigned, memory_order_relaxed),
         .epoch = load(&partition->gauges.epoch),
         .pause = atomic_load_explicit(&partition->gauges.pause, memory_order_relaxed),
+        .priority = partition->topic->priority,
         .next_offset = atomic_load_explicit(&partition->gauges.next, memory_order_relaxed),
         .floor_offset = floor,
         .committed_offset = atomic_load_explicit(&partition->committed, memory_order_relaxed),

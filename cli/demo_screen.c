@@ -131,10 +131,11 @@ const char *weir_demo_pause_names(uint32_t pause, char *text, size_t size)
         uint32_t bit;
         const char *name;
     } names[] = {
-        {WEIR_PAUSE_WINDOW, "window"},   {WEIR_PAUSE_HELD, "held"},     {WEIR_PAUSE_USER, "user"},
-        {WEIR_PAUSE_BREAKER, "breaker"}, {WEIR_PAUSE_RATE, "rate"},     {WEIR_PAUSE_REVOKE, "rebalance"},
-        {WEIR_PAUSE_MAP, "map"},         {WEIR_PAUSE_DLQ, "dlq"},       {WEIR_PAUSE_MEMORY, "memory"},
-        {WEIR_PAUSE_ERROR, "error"},     {WEIR_PAUSE_OUTPUT, "output"}, {WEIR_PAUSE_ESCALATED, "escalated"},
+        {WEIR_PAUSE_WINDOW, "window"},     {WEIR_PAUSE_HELD, "held"},     {WEIR_PAUSE_USER, "user"},
+        {WEIR_PAUSE_BREAKER, "breaker"},   {WEIR_PAUSE_RATE, "rate"},     {WEIR_PAUSE_REVOKE, "rebalance"},
+        {WEIR_PAUSE_MAP, "map"},           {WEIR_PAUSE_DLQ, "dlq"},       {WEIR_PAUSE_MEMORY, "memory"},
+        {WEIR_PAUSE_ERROR, "error"},       {WEIR_PAUSE_OUTPUT, "output"}, {WEIR_PAUSE_ESCALATED, "escalated"},
+        {WEIR_PAUSE_PRIORITY, "priority"},
     };
     size_t used = 0;
     text[0] = '\0';

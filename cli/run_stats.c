@@ -10,10 +10,11 @@ static const struct {
     uint32_t bit;
     const char *name;
 } PAUSES[] = {
-    {WEIR_PAUSE_WINDOW, "window"},   {WEIR_PAUSE_HELD, "held"},     {WEIR_PAUSE_USER, "user"},
-    {WEIR_PAUSE_BREAKER, "breaker"}, {WEIR_PAUSE_RATE, "rate"},     {WEIR_PAUSE_REVOKE, "revoke"},
-    {WEIR_PAUSE_MAP, "map"},         {WEIR_PAUSE_DLQ, "dlq"},       {WEIR_PAUSE_MEMORY, "memory"},
-    {WEIR_PAUSE_ERROR, "error"},     {WEIR_PAUSE_OUTPUT, "output"}, {WEIR_PAUSE_ESCALATED, "escalated"},
+    {WEIR_PAUSE_WINDOW, "window"},     {WEIR_PAUSE_HELD, "held"},     {WEIR_PAUSE_USER, "user"},
+    {WEIR_PAUSE_BREAKER, "breaker"},   {WEIR_PAUSE_RATE, "rate"},     {WEIR_PAUSE_REVOKE, "revoke"},
+    {WEIR_PAUSE_MAP, "map"},           {WEIR_PAUSE_DLQ, "dlq"},       {WEIR_PAUSE_MEMORY, "memory"},
+    {WEIR_PAUSE_ERROR, "error"},       {WEIR_PAUSE_OUTPUT, "output"}, {WEIR_PAUSE_ESCALATED, "escalated"},
+    {WEIR_PAUSE_PRIORITY, "priority"},
 };
 
 /* All partitions' lag; -1 while it is unknown of one. */

@@ -481,9 +481,9 @@ static void derive(struct weir_config *config)
 int weir_config_finish(struct weir_config *config, struct weir_error *error)
 {
     typedef int check(const struct weir_config *config, struct weir_error *error);
-    static check *const CHECKS[] = {check_present,      check_pairs,   check_drain,     check_later,
-                                    check_dead_letters, check_filters, check_journal,   check_delivery,
-                                    check_exactly_once, check_loops,   weir_scope_check};
+    static check *const CHECKS[] = {check_present,      check_pairs,   check_drain,      check_later,
+                                    check_dead_letters, check_filters, check_journal,    check_delivery,
+                                    check_exactly_once, check_loops,   weir_scope_check, weir_priority_check};
     for (size_t index = 0; index < WEIR_COUNT(CHECKS); index++) {
         int code = CHECKS[index](config, error);
         if (code != 0)

@@ -50,6 +50,12 @@ void weir_config_apply(const struct weir_config *config, enum weir_scope scope, 
 /** Name `index` of the parts for which something was set, or NULL past the last. Lent, until the next set. */
 const char *weir_config_part(const struct weir_config *config, enum weir_scope scope, size_t index);
 
+/** The priority of a topic; how many different ones the topics have, and which of these, from 0 for the highest, it is.
+ */
+unsigned weir_config_priority(const struct weir_config *config, const char *topic);
+unsigned weir_config_levels(const struct weir_config *config);
+unsigned weir_config_level(const struct weir_config *config, const char *topic);
+
 /** The options as set so far. Lent. */
 const struct weir_options *weir_config_options(const struct weir_config *config);
 

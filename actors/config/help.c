@@ -189,6 +189,7 @@ static const char CONSTRAINTS[] =
     "- `weir.filter.version=header` needs `weir.filter.version.header`; with `weir.ordering=none` there are no "
     "versions and\n"
     "  no rates of keys.\n"
+    "- `weir.priority.share.percent`, once for each priority in use below the highest, is at most 50 in all.\n"
     "- `weir.held.policy=dead` needs a dead letter topic; without one the default is `wait`.\n"
     "- `weir.delivery=at-most-once` runs a message once: `weir.retry.attempts.max` is 1 or not set.\n"
     "- `weir.delivery=exactly-once` goes with `isolation.level=read_committed` or none, with a map\n"

@@ -34,6 +34,7 @@ static const struct {
     {"filter.expired", BIT(WEIR_SCOPE_TOPIC)},
     {"rate.messages.per.second", BIT(WEIR_SCOPE_TOPIC)},
     {"rate.key.messages.per.second", BIT(WEIR_SCOPE_TOPIC)},
+    {"priority", BIT(WEIR_SCOPE_TOPIC)},
 };
 
 bool weir_scope_of(const char *name, enum weir_scope *scope)

@@ -106,8 +106,9 @@ int weir_scope_set(struct weir_config *config, enum weir_scope scope, const char
                    struct weir_error *error);
 /** What holds for the part, be it the option of all; NULL for no such name. Lent. */
 const char *weir_scope_get(const struct weir_config *config, enum weir_scope scope, const char *name);
-bool weir_scope_copy(struct weir_config *copy, const struct weir_config *config); /* false: memory is short */
-int weir_scope_check(const struct weir_config *config, struct weir_error *error); /* of weir_config_finish() */
+bool weir_scope_copy(struct weir_config *copy, const struct weir_config *config);    /* false: memory is short */
+int weir_scope_check(const struct weir_config *config, struct weir_error *error);    /* of weir_config_finish() */
+int weir_priority_check(const struct weir_config *config, struct weir_error *error); /* likewise, priority.c */
 
 /** Kafka's rule for a topic's name: the reason if it is broken, else NULL. check.c */
 const char *weir_config_topic_fault(const char *topic);

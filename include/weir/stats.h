@@ -28,6 +28,7 @@ enum weir_pause {
     WEIR_PAUSE_ERROR = 1 << 9,   /* the broker refuses this partition (reset policy `error`, authorization, deleted) */
     WEIR_PAUSE_OUTPUT = 1 << 10, /* outputs are refused, and too much waits for them */
     WEIR_PAUSE_ESCALATED = 1 << 11, /* a handler stopped the partition, see weir_escalate() */
+    WEIR_PAUSE_PRIORITY = 1 << 12,  /* enough of it waits to be run, and topics of a higher weir.priority go first */
 };
 
 /** What has been done so far, by a partition or by all. */
@@ -69,6 +70,7 @@ struct weir_partition_stats {
     int assigned;                  /* 1 while this process owns it */
     uint64_t epoch;                /* number of the assignment, from 1 */
     uint32_t pause;                /* enum weir_pause bits */
+    uint32_t priority;             /* of its topic, see weir.priority */
     int64_t next_offset;           /* one past what was last pulled */
     int64_t floor_offset;          /* lowest offset not finished */
     int64_t committed_offset;      /* last the broker acknowledged; -1 if none */

@@ -133,3 +133,50 @@ Test(config_scope, there_may_be_64_classes)
     set("weir.class.more.retry.base.ms", "10");
     refuse_whole("one class more than the 64");
 }
+
+/* ---- priorities ---- */
+
+Test(config_scope, topics_have_priorities_of_which_those_in_use_are_levels)
+{
+    begin();
+    set("weir.topics", "orders,payments,bulk");
+    cr_assert_eq(weir_config_levels(config), 1);
+    cr_assert_eq(weir_config_level(config, "bulk"), 0);
+    set("weir.priority", "3");
+    set("weir.topic.payments.priority", "7");
+    set("weir.topic.bulk.priority", "0");
+    cr_assert_eq(weir_config_levels(config), 3);
+    cr_assert_eq(weir_config_level(config, "payments"), 0);
+    cr_assert_eq(weir_config_level(config, "orders"), 1);
+    cr_assert_eq(weir_config_level(config, "bulk"), 2);
+    cr_assert_eq(weir_config_priority(config, "orders"), 3);
+    set("weir.topic.orders.priority", "7");
+    cr_assert_eq(weir_config_levels(config), 2, "nobody has 3 any more");
+    cr_assert_eq(weir_config_level(config, "bulk"), 1);
+    set("weir.topics", "^p.*s$,bulk");
+    cr_assert_eq(weir_config_levels(config), 3, "who knows what the expression takes in");
+    cr_assert_eq(weir_config_level(config, "pears"), 1);
+    cr_assert_eq(weir_config_finish(config, &error), 0, "%s", error.text);
+    weir_config_destroy(config);
+}
+
+Test(config_scope, priorities_that_cannot_be_are_refused)
+{
+    begin();
+    refuse("weir.priority", "8", "weir.priority=8: must be 0..7");
+    refuse("weir.topic.orders.priority", "high", "weir.topic.orders.priority=high: must be 0..7");
+    refuse("weir.topic.orders.priority.share.percent", "5", "what a topic may have of its own is");
+    refuse("weir.class.slow.priority", "5", "what a class of failures may have");
+    refuse("weir.priority.share.percent", "0", "must be 1..50");
+    set("weir.topic.ordres.priority", "1");
+    refuse_whole("weir.topic.ordres: weir.topics=orders,eu.orders does not name");
+    begin();
+    set("weir.topics", "a,b,c");
+    set("weir.topic.a.priority", "2");
+    set("weir.topic.b.priority", "1");
+    set("weir.priority.share.percent", "25");
+    cr_assert_eq(weir_config_finish(config, &error), 0, "%s", error.text);
+    set("weir.priority.share.percent", "26");
+    refuse_whole("weir.priority.share.percent=26: there are 3 priorities in use, and the lower ones together may have "
+                 "50 percent: must be at most 25");
+}
