@@ -5,6 +5,8 @@
  *
  * Checked: whoever is suspected runs with nothing beside it, every poison runs exactly weir.crash.attempts.max times
  * and is then a dead letter, and nothing else is. And what the world checks: nothing is lost, each key is in order.
+ *
+ * With filters some are left out, poison and suspects among them, and suspects wait for their place in a rate.
  */
 #include "actors/consumer.h"
 #include "tests/sim/consumer_own.h"
@@ -24,12 +26,19 @@ static struct {
     const struct weir_world_process *doomed; /* it has crashed, and is to be taken out after this step */
     uint8_t poison_runs[PARTITIONS][MESSAGES];
     uint64_t wrong_marks;
+    bool filters;
+    uint64_t filtered, filtered_suspects;
     uint64_t not_alone, suspects, neighbours, crashes; /* not_alone: what the test is about; the others: that it was */
 } play;
 
+static bool is_left_out(int32_t partition, int64_t offset)
+{
+    return play.filters && (offset + partition) % 4 == 1;
+}
+
 static bool is_poison(int32_t partition, int64_t offset)
 {
-    return (offset * 7 + partition * 13) % 83 == 5;
+    return (offset * 7 + partition * 13) % 83 == 5 && !is_left_out(partition, offset);
 }
 
 static void name_journal(unsigned process)
@@ -117,6 +126,36 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
     return outcome;
 }
 
+/* ---- filters ---- */
+
+static int is_wanted(struct weir_message *message, void *user)
+{
+    (void)user;
+    return !is_left_out(weir_message_partition(message), weir_message_offset(message));
+}
+
+/* Left out: the world takes it for a run that has skipped. */
+static void on_filtered(struct weir_message *message, void *user)
+{
+    uint64_t run;
+    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
+                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    play.filtered++;
+    if (message->crashes > 0) {
+        play.filtered_suspects++;
+        play.not_alone += !is_alone(weir_own_consumer());
+    }
+    weir_world_end(user, run, WEIR_SKIP);
+}
+
+static void prepare(struct weir_consumer *consumer, struct weir_world_process *process)
+{
+    if (!play.filters)
+        return;
+    cr_assert_eq(weir_consumer_filter(consumer, is_wanted, process, NULL), 0);
+    consumer->on_filtered = on_filtered;
+}
+
 /* ---- a life of many processes ---- */
 
 static bool is_over(void *world)
@@ -174,9 +213,10 @@ static void check_table(unsigned long long seed)
     }
 }
 
-static uint64_t live_seed(const struct weir_world_settings *settings, unsigned disturbances)
+static uint64_t live_seed(const struct weir_world_settings *settings, unsigned disturbances, bool filters)
 {
     memset(&play, 0, sizeof play);
+    play.filters = filters;
     snprintf(play.folder, sizeof play.folder, "/tmp/weir-sim-crash-XXXXXX");
     cr_assert_not_null(mkdtemp(play.folder));
     name_journal(0);
@@ -211,12 +251,24 @@ static uint64_t live_seed(const struct weir_world_settings *settings, unsigned d
     return play.neighbours;
 }
 
-static void live_seeds(struct weir_world_settings settings, unsigned disturbances, unsigned seeds)
+static void live_seeds(struct weir_world_settings settings, unsigned disturbances, bool filters, unsigned seeds)
 {
-    static const char *const options[] = {
-        "weir.crash.journal", play.path, "weir.crash.attempts.max", "3", "weir.retry.attempts.max", "0", NULL};
-    static const struct weir_own own = {on_message, options};
-    uint64_t neighbours = 0;
+    static const char *const options[] = {"weir.crash.journal",
+                                          play.path,
+                                          "weir.crash.attempts.max",
+                                          "3",
+                                          "weir.retry.attempts.max",
+                                          "0",
+                                          "weir.rate.messages.per.second",
+                                          "2000",
+                                          "weir.rate.burst.ms",
+                                          "0",
+                                          NULL};
+    static const char *plain[7];
+    memcpy(plain, options, 6 * sizeof *plain);
+    static struct weir_own own = {on_message, NULL, NULL, prepare};
+    own.options = filters ? options : plain;
+    uint64_t neighbours = 0, filtered_suspects = 0;
     weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
     settings.driver = &weir_own_driver;
     settings.driver_data = &own;
@@ -225,15 +277,29 @@ static void live_seeds(struct weir_world_settings settings, unsigned disturbance
     const char *only = getenv("WEIR_TEST_SEED");
     for (uint64_t seed = 1; seed <= weir_test_scaled(seeds); seed++) {
         settings.seed = only ? strtoull(only, NULL, 10) : seed;
-        neighbours += live_seed(&settings, disturbances);
+        neighbours += live_seed(&settings, disturbances, filters);
+        filtered_suspects += play.filtered_suspects;
+        cr_assert_eq(play.filtered > 0, filters);
     }
-    cr_assert_gt(neighbours, weir_test_scaled(seeds), "hardly anybody innocent was suspected");
+    if (filters && settings.pool_threads == 0) /* else too few are dispatched that will be left out */
+        cr_assert_gt(filtered_suspects, 0u, "no suspect was left out by a filter");
+    unsigned least = weir_test_scaled(seeds);
+    if (filters)
+        least /= 8; /* most wait for their place */
+    cr_assert_gt(neighbours, least, "hardly anybody innocent was suspected");
 }
 
 Test(consumer_crash, poison_ends_in_the_dead_letter_queue_after_exactly_so_many_crashes)
 {
     live_seeds((struct weir_world_settings){.chances = {.skip = 20, .retry = 80, .overloaded = 30, .later = 150}}, 0,
-               40);
+               false, 40);
+}
+
+Test(consumer_crash, and_filters_leave_suspects_out_and_let_them_wait)
+{
+    live_seeds((struct weir_world_settings){.chances = {.skip = 20, .retry = 80, .overloaded = 30, .later = 150}}, 0,
+               true, 40);
+    live_seeds((struct weir_world_settings){.chances = {.retry = 80, .later = 150}, .pool_threads = 3}, 8, true, 20);
 }
 
 Test(consumer_crash, and_whatever_happens_to_the_group_meanwhile)
@@ -248,5 +314,5 @@ Test(consumer_crash, and_whatever_happens_to_the_group_meanwhile)
                                                        .short_pull = 200,
                                                        .produce_error = 100,
                                                        .produce_written_error = 50}},
-               15, 40);
+               15, false, 40);
 }
