@@ -215,6 +215,23 @@ static bool check_levels(const char *output, struct weir_mock *mock, const struc
            says(output, "4 levels written\n");
 }
 
+/* ---- priority: a hundred orders, and twenty urgent ones ---- */
+
+static void fill_both(struct weir_mock *mock)
+{
+    weir_mock_produce_many(mock, EXAMPLE_TOPIC, RD_KAFKA_PARTITION_UA, 0, 100, 100);
+    weir_mock_produce_many(mock, "orders.urgent", 0, 0, 20, 20);
+}
+
+static bool check_both(const char *output, struct weir_mock *mock, const struct weir_server_counts *counts)
+{
+    int before = -1;
+    const char *result = strstr(output, "20 urgent orders, 100 others, ");
+    return says(output, "20 urgent orders, 100 others, ") &&
+           sscanf(result, "20 urgent orders, 100 others, %d of them before", &before) == 1 && before >= 0 &&
+           before < 100;
+}
+
 /* ---- graceful_stop: once with all finished, once with something left ---- */
 
 static void fill_some(struct weir_mock *mock)
@@ -336,6 +353,11 @@ const struct weir_example_case weir_example_cases[] = {
      .arguments = {QUICK},
      .fill = fill_levels,
      .check = check_levels},
+    {.name = "priority",
+     .group = "weir-example-priority",
+     .arguments = {QUICK},
+     .fill = fill_both,
+     .check = check_both},
     {.name = "graceful_stop",
      .group = "weir-example-graceful_stop",
      .arguments = {QUICK, "--work-ms", "10"},

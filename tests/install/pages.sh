@@ -64,5 +64,5 @@ check_page() { # NAME LEAST
 
 check_pages() {
     check_page testing 2
-    check_page guide 11
+    check_page guide 12
 }
