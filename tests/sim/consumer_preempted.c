@@ -7,6 +7,7 @@
 #include "tests/sim/consumer_own.h"
 #include "tests/support/preempt.h"
 #include "tests/support/test.h"
+#include <stdio.h>
 #include <weir/log.h>
 
 #define SECOND   WEIR_WORLD_SECOND
@@ -151,6 +152,41 @@ static void lose_nothing(const char *const *options, unsigned seeds)
 Test(preempted, workers_lose_nothing)
 {
     lose_nothing(NULL, 100);
+}
+
+/* ---- a seed replays ---- */
+
+static uint64_t hash_of(uint64_t seed, bool trace)
+{
+    struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
+                                                                               .preempt = 2 * PERMILLE,
+                                                                               .trace = trace,
+                                                                               .chances = {.retry = 80, .later = 200},
+                                                                               .faults = {.slow = 50},
+                                                                               .driver = &weir_world_consumer});
+    weir_world_start(world);
+    weir_world_start(world);
+    weir_world_produce_during(world, 20 * SECOND, 100);
+    weir_world_disturb(world, 20 * SECOND, 8, WEIR_WORLD_ALL);
+    finish(world);
+    uint64_t hash = weir_world_hash(world);
+    weir_world_destroy(world);
+    return hash;
+}
+
+Test(preempted, seeds_run_as_they_did_when_they_are_traced)
+{
+    FILE *errors = stderr, *nowhere = fopen("/dev/null", "w");
+    cr_assert_not_null(nowhere);
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    for (uint64_t seed = 1; seed <= weir_test_scaled(20); seed++) {
+        uint64_t hash = hash_of(seed, false);
+        stderr = nowhere;
+        uint64_t traced = hash_of(seed, true);
+        stderr = errors;
+        cr_assert_eq(hash, traced, "seed %llu", (unsigned long long)seed);
+    }
+    fclose(nowhere);
 }
 
 /* ---- the window ---- */

@@ -43,6 +43,8 @@ static void on_log(void *user, enum weir_log_level level, const char *text, cons
                    size_t field_count)
 {
     const struct weir_world *world = user;
+    if (!world->settings.trace)
+        return;
     const struct weir_world_process *process = current_process(world);
     char who[16] = "-";
     if (process)
@@ -54,14 +56,21 @@ static void on_log(void *user, enum weir_log_level level, const char *text, cons
     fputc('\n', stderr);
 }
 
+/* What is logged is put together by functions of the actors, and in a preempted world each of these is a place where
+ * others come in between. So there the log is on in any case, or a seed would run otherwise once it is traced. */
+static bool has_log(const struct weir_world *world)
+{
+    return world->settings.trace || world->settings.preempt > 0;
+}
+
 void weir_world_trace_begin(struct weir_world *world)
 {
-    if (world->settings.trace)
+    if (has_log(world))
         weir_log_set(on_log, world, WEIR_LOG_DEBUG);
 }
 
 void weir_world_trace_end(const struct weir_world *world)
 {
-    if (world->settings.trace)
+    if (has_log(world))
         weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
 }
