@@ -119,7 +119,7 @@ WEIR_EXPORT void weir_consumer_on_stats(struct weir_consumer *consumer, weir_sta
 enum weir_partition_event {
     WEIR_PARTITION_TAKEN = 0, /* assigned, nothing of it pulled yet: the callback may say where it begins */
     WEIR_PARTITION_RESET,     /* it begins again, at auto.offset.reset: the log lacks the offset where it stood */
-    WEIR_PARTITION_FLOOR,     /* all below `offset` is finished; told as it moves, and each second */
+    WEIR_PARTITION_FLOOR,     /* all below `offset` is finished; told as it moves, and each second while it is held */
 };
 
 /** What is told, and to TAKEN answered, of one partition. */
@@ -150,7 +150,10 @@ enum {
  * Thread:    one of its own, one call at a time.
  * Blocks:    as it likes, but partitions wait for each other's calls, and the close for the last one.
  * Ordering:  the last FLOOR of an assignment comes before the next TAKEN of the partition, or not at all. A partition
- *            may have left before it is told that it was TAKEN.
+ *            may have left before it is told that it was TAKEN: then its new owner's TAKEN may have come before, in
+ *            another process. Whoever fences by TAKEN must therefore take the partition back when a FLOOR shows that
+ *            another one has it and the next FLOOR still comes; else it stands still for good. Effects that were
+ *            refused meanwhile are to be answered by WEIR_OVERLOADED, which runs them again.
  * Cost:      a FLOOR for a partition and commit, and one a second where it does not move.
  */
 typedef int weir_partition_callback(struct weir_partition_news *news, void *user, struct weir_error *error);

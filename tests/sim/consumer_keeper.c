@@ -1,7 +1,9 @@
 /*
  * Offsets that the user keeps (weir_consumer_on_partition), over a database in memory that behaves as those of stores/
  * do: an epoch for each partition that a takeover raises, a floor, and a mark for each message that has had its effect.
- * Effect and mark are one step here, as in a transaction; that step fails when the epoch has been raised.
+ * Effect and mark are one step here, as in a transaction; that step fails when the epoch has been raised. Who is told of
+ * a floor and finds another epoch takes the partition back when he is reminded of it again: a member that has been fenced
+ * and does not know it yet may have taken it, after its owner had.
  *
  * Goal: each message has its effect once, whatever becomes of processes, brokers and of what the group has committed.
  */
@@ -43,7 +45,9 @@ static struct {
     uint64_t taken[WEIR_WORLD_PROCESSES_MAX][EPOCHS]; /* by a consumer's epoch: the database's; 0: not taken */
     int32_t of[WEIR_WORLD_PROCESSES_MAX][EPOCHS];     /* and the partition */
     int64_t told[WEIR_WORLD_PROCESSES_MAX][EPOCHS];   /* the last floor */
-    uint64_t done, stale, floors, refused;
+    bool lapsed[WEIR_WORLD_PROCESSES_MAX][EPOCHS];    /* it has been taken over, as was seen at a floor */
+    int64_t back[WEIR_WORLD_PROCESSES_MAX][EPOCHS];   /* the floor when it was taken back: what is below is done */
+    uint64_t done, stale, floors, refused, taken_back;
     unsigned resets, takings, refuse; /* so many questions are refused */
     int refuse_partition;
     bool moves; /* the database says where to begin */
@@ -78,13 +82,20 @@ static int take(const struct weir_world_process *process, struct weir_partition_
 static void tell(const struct weir_world_process *process, const struct weir_partition_news *news)
 {
     struct row *row = &database.rows[news->partition];
-    uint64_t epoch = database.taken[weir_world_number(process)][news->epoch];
+    uint64_t *epoch = &database.taken[weir_world_number(process)][news->epoch];
     int64_t *told = &database.told[weir_world_number(process)][news->epoch];
-    cr_assert_gt(epoch, 0, "a floor of an epoch that was not taken");
+    bool *lapsed = &database.lapsed[weir_world_number(process)][news->epoch];
+    cr_assert_gt(*epoch, 0, "a floor of an epoch that was not taken");
     cr_assert_geq(news->offset, *told);
     *told = news->offset;
     database.floors++;
-    if (epoch != row->epoch || news->offset <= row->floor)
+    if (*lapsed) {
+        *epoch = ++row->epoch;
+        database.back[weir_world_number(process)][news->epoch] = row->floor;
+        database.taken_back++;
+    }
+    *lapsed = *epoch != row->epoch;
+    if (*lapsed || news->offset <= row->floor)
         return;
     for (int64_t offset = row->floor < 0 ? 0 : row->floor; offset < news->offset; offset++)
         row->marks[offset] = false; /* pruned */
@@ -127,27 +138,43 @@ static bool apply(const struct weir_world_process *process, const struct weir_me
         database.stale++;
         return false;
     }
-    cr_assert(!database.moves || offset >= row->floor, "a message below the floor came again");
-    if (row->marks[offset])
+    bool below = offset < database.back[weir_world_number(process)][weir_message_epoch(message)];
+    cr_assert(below || !database.moves || offset >= row->floor, "a message below the floor came again");
+    if (below || row->marks[offset])
         database.done++;
     else
         row->effects[offset]++;
-    row->marks[offset] = true;
+    row->marks[offset] = !below;
     return true;
 }
 
 struct handed {
     struct weir_later later;
     struct weir_world_process *process;
+    uint64_t run;
 };
 
-static void on_finish(void *handle, enum weir_outcome outcome)
+/* In a while. Not by weir_world_later(), which has decided before it is known whether the effect is refused. */
+static void on_later(void *argument)
 {
-    struct handed *handed = handle;
-    if (outcome == WEIR_ACK)
-        apply(handed->process,
-              handed->later.message); /* who was refused acks in vain: the world has the outcome by now */
-    weir_later_finish(handed->later, outcome);
+    struct handed handed = *(struct handed *)argument;
+    free(argument);
+    if (weir_world_is_gone(handed.process))
+        return;
+    enum weir_outcome outcome = apply(handed.process, handed.later.message) ? WEIR_ACK : WEIR_OVERLOADED;
+    weir_world_end(handed.process, handed.run, outcome);
+    weir_later_finish(handed.later, outcome);
+}
+
+static void give_out(struct weir_world_process *process, struct weir_message *message, uint64_t run)
+{
+    struct weir_world *world = weir_world_of(process);
+    struct handed *handed = malloc(sizeof *handed);
+    cr_assert_not_null(handed);
+    *handed = (struct handed){weir_message_later(message), process, run};
+    uint64_t delay_ns = weir_random_below(weir_simulation_random(weir_world_simulation(world)),
+                                          weir_world_settings(world)->later_ns_max);
+    weir_fake_after(weir_world_cluster(world), 1 + delay_ns, on_later, free, handed);
 }
 
 static enum weir_outcome on_message(struct weir_message *message, void *user)
@@ -158,8 +185,7 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
                                                  weir_message_offset(message), weir_message_key(message),
                                                  weir_message_key_size(message), weir_message_attempt(message), &run);
     if (outcome == WEIR_LATER) {
-        struct handed handed = {weir_message_later(message), process};
-        weir_world_later(process, run, on_finish, &handed, sizeof handed);
+        give_out(process, message, run);
         return outcome;
     }
     if (outcome == WEIR_ACK && !apply(process, message))
@@ -237,7 +263,7 @@ static void run_seed(uint64_t seed, struct weir_world_settings settings)
 
 static void run_seeds(const char *name, struct weir_world_settings settings)
 {
-    uint64_t done = 0, stale = 0, takings = 0, seeds = weir_test_scaled(150);
+    uint64_t done = 0, stale = 0, takings = 0, taken_back = 0, seeds = weir_test_scaled(150);
     const char *only = getenv("WEIR_TEST_SEED");
     weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
     for (uint64_t seed = only ? strtoull(only, NULL, 10) : 1; seed <= seeds || only; seed++) {
@@ -245,12 +271,14 @@ static void run_seeds(const char *name, struct weir_world_settings settings)
         done += database.done;
         stale += database.stale;
         takings += database.takings;
+        taken_back += database.taken_back;
         if (only)
             return;
     }
-    fprintf(stderr, "%s: %llu seeds, %llu takeovers, %llu messages came again, %llu were refused by an epoch\n", name,
-            (unsigned long long)seeds, (unsigned long long)takings, (unsigned long long)done,
-            (unsigned long long)stale);
+    fprintf(stderr,
+            "%s: %llu seeds, %llu takeovers, %llu taken back, %llu messages came again, %llu were refused by an epoch\n",
+            name, (unsigned long long)seeds, (unsigned long long)takings, (unsigned long long)taken_back,
+            (unsigned long long)done, (unsigned long long)stale);
     cr_assert(takings > 2 * PARTITIONS * seeds && done > seeds, "hardly anything went wrong");
 }
 
@@ -383,6 +411,27 @@ Test(keeper, that_says_where_to_begin_is_not_bound_by_the_map_of_the_commit)
 {
     cr_assert_eq(runs_after_a_restart(false), 0);
     cr_assert_eq(runs_after_a_restart(true), 9 * PARTITIONS, "who keeps the offsets knows best what is finished");
+}
+
+/* Somebody who has lost it takes it, by an answer of the group that was long on its way; then he learns of the loss. */
+Test(keeper, is_reminded_of_what_it_has_so_that_what_was_taken_in_error_is_taken_back)
+{
+    static const struct weir_own own = {on_message, NULL, on_partition};
+    struct weir_world *world = quiet_world(20, &own, true);
+    weir_world_start(world);
+    weir_world_run(world, 20 * SECOND);
+    database.rows[1].epoch++;
+    weir_world_run(world, 3 * SECOND); /* nothing happens in it: there is a floor each second all the same */
+    cr_assert_eq(database.taken_back, 1);
+    database.rows[2].epoch++;
+    for (int message = 0; message < 10; message++)
+        weir_world_append(world, "orders", 2, message);
+    weir_world_run(world, 10 * SECOND);
+    cr_assert_gt(database.stale, 0, "nothing was refused");
+    cr_assert_eq(effects_of(2), 30);
+    cr_assert_eq(database.rows[2].floor, 30);
+    cr_assert_eq(database.taken_back, 2);
+    end(world);
 }
 
 Test(keeper, hears_of_a_reset_when_the_log_does_not_have_its_position)
