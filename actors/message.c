@@ -10,6 +10,20 @@
  * Nor one whose handle is finished before it has taken the mail. Only taking it, and a renewal, end that. L3. Between
  * its compare-and-swap and the end of its notify a thread is counted in `finishers`, so that a consumer is not freed
  * under it.
+ *
+ * No answer is lost between the holder's thread and the owner's:
+ *   - What the answer says is written after the swap and before the push of the mail, which releases it; the owner
+ *     reads it after it has taken the mail, which acquires it (stack.h). That the handle is finished it may see before:
+ *     then it waits for the mail (take_run, drop_run), and decides nothing by the handle alone.
+ *   - The mail makes a turn. The sender pushes, passes a full fence, and reads `wake`; the worker sets `wake` to
+ *     running, passes a full fence, and takes the mailbox: one of the two sees the other (worker.c). Where the sender
+ *     is the one to schedule, the same holds of the worker's inbox and its `sleeping` (system.c).
+ *   - The turn finds its message, as that is neither freed nor run before (L2), and whatever has become of its key: OUT,
+ *     the hand-back will see `later_answered`; LATER, it is acted on, or dropped as stale; DYING, it was abandoned, and
+ *     now nobody reads it; in no key any more, it is an orphan. A holder's message is in no other state: what waits,
+ *     for a retry or to be run, has been renewed.
+ * So between the swap and the mail a message waits for a thread and not for a time. In the simulation, where time does
+ * not pass by itself, that thread may need longer than the whole of it.
  */
 #include "actors/message.h"
 #include "actors/output.h"
