@@ -62,7 +62,7 @@ static enum weir_outcome on_batch(struct weir_batch *batch, void *user)
 
 static void *create(struct weir_world_process *process)
 {
-    return consumer = weir_world_batches_create(process, on_batch, options);
+    return consumer = weir_world_consumer_create(process, NULL, on_batch, options);
 }
 
 static struct weir_world_driver driver;
@@ -411,7 +411,7 @@ static enum weir_outcome on_wrong(struct weir_batch *batch, void *user)
 
 static void *create_wrong(struct weir_world_process *process)
 {
-    return consumer = weir_world_batches_create(process, on_wrong, options);
+    return consumer = weir_world_consumer_create(process, NULL, on_wrong, options);
 }
 
 Test(batch, that_is_answered_wrongly_is_retried_and_a_handle_of_it_is_stale)

@@ -13,6 +13,7 @@ struct weir_own {                          /* what driver_data points to */
     const char *const *options;            /* names and values, ended by NULL; or NULL */
     weir_partition_callback *on_partition; /* its user likewise; NULL: none */
     void (*prepare)(struct weir_consumer *consumer, struct weir_world_process *process); /* before start; or NULL */
+    weir_batch_handler *batch_handler; /* in place of `handler`, which is NULL; its user likewise */
 };
 
 extern const struct weir_world_driver weir_own_driver;

@@ -41,6 +41,7 @@
 #include "actors/kafka_fake/kafka_fake.h"
 #include "runtime/simulation.h"
 #include "tests/support/audit.h"
+#include <weir/batch.h>
 #include <weir/consumer.h>
 #include <weir/message.h>
 
@@ -67,11 +68,32 @@ struct weir_world_driver {
 
 /* The consumer itself. Its driver_data: option names and values, ended by NULL, or NULL. */
 extern const struct weir_world_driver weir_world_consumer;
+/* Drivers of consumers that are made otherwise differ by their `create` only: one that calls
+ * weir_world_consumer_create(). */
+#define WEIR_WORLD_CONSUMER_DRIVER(create_)           \
+    {                                                 \
+        .create = (create_),                          \
+        .start = weir_world_consumer_start,           \
+        .stop = weir_world_consumer_stop,             \
+        .is_closed = weir_world_consumer_is_closed,   \
+        .destroy = weir_world_consumer_destroy,       \
+        .map_has_finished = weir_world_map_says,      \
+        .audit = weir_world_consumer_audit,           \
+    }
+void weir_world_consumer_start(void *consumer);
+void weir_world_consumer_stop(void *consumer);
+bool weir_world_consumer_is_closed(void *consumer);
+void weir_world_consumer_destroy(void *consumer);
+bool weir_world_map_says(const struct weir_kafka_offset *committed, int64_t offset);
+bool weir_world_consumer_audit(struct weir_audit *audit, void *consumer, char *text, size_t text_size);
 /** A configuration of a process with options as above; the caller's. For drivers. */
 struct weir_config *weir_world_configure(const struct weir_world_process *process, const char *const *options);
-/** The consumer of a process, with this handler, whose user is the process, and with options as above; for drivers. */
+/** The consumer of a process, with one of these handlers, whose user is the process, and with options as above. */
 struct weir_consumer *weir_world_consumer_create(struct weir_world_process *process, weir_handler *handler,
-                                                 const char *const *options);
+                                                 weir_batch_handler *batch_handler, const char *const *options);
+/** Emit the outputs of a run from number `first` to below `end`. False: its partition has left, and nothing counts. */
+bool weir_world_emit(struct weir_world_process *process, struct weir_message *message, uint64_t run, unsigned first,
+                     unsigned end);
 
 /* How often, in thousandths of the runs; the rest is acked. */
 struct weir_world_chances {

@@ -2,12 +2,8 @@
  * See world_batches.h.
  */
 #include "tests/support/world_batches.h"
-#include "actors/consumer.h"
 #include "runtime/check.h"
 #include "tests/support/world_internal.h"
-#include <stdio.h>
-#include <string.h>
-#include <weir/output.h>
 
 /* ---- the order ---- */
 
@@ -93,24 +89,6 @@ void weir_world_begin_batch(struct weir_world_process *process, struct weir_batc
     process->world->batch = 0;
 }
 
-static bool emit(struct weir_world_process *process, struct weir_message *message, uint64_t run)
-{
-    for (unsigned index = 0; index < weir_world_outputs(process, run); index++) {
-        struct weir_world_output text;
-        weir_world_output(process, run, index, &text);
-        struct weir_output output = {.topic = text.topic,
-                                     .key = text.has_key ? text.key : NULL,
-                                     .key_size = text.has_key ? strlen(text.key) : 0,
-                                     .value = text.value,
-                                     .value_size = strlen(text.value)};
-        int result = weir_emit(message, &output);
-        WEIR_CHECK(result == 0 || result == WEIR_STALE);
-        if (result != 0)
-            return false;
-    }
-    return true;
-}
-
 /* Half of the batches say all by name, half leave acks to what the handler returns. */
 static enum weir_outcome on_batch(struct weir_batch *batch, void *user)
 {
@@ -118,7 +96,7 @@ static enum weir_outcome on_batch(struct weir_batch *batch, void *user)
     uint64_t runs[WEIR_WORLD_BATCH_MAX];
     weir_world_begin_batch(user, batch, outcomes, runs);
     for (size_t index = 0; index < weir_batch_count(batch); index++) {
-        emit(user, weir_batch_message(batch, index), runs[index]);
+        weir_world_emit(user, weir_batch_message(batch, index), runs[index], 0, weir_world_outputs(user, runs[index]));
         if (outcomes[index] != WEIR_ACK || runs[0] % 2 == 0)
             weir_batch_set(batch, index, outcomes[index]);
     }
@@ -127,60 +105,9 @@ static enum weir_outcome on_batch(struct weir_batch *batch, void *user)
     return runs[0] % 2 == 0 ? WEIR_RETRY : WEIR_ACK;
 }
 
-struct weir_consumer *weir_world_batches_create(struct weir_world_process *process, weir_batch_handler *handler,
-                                                const char *const *options)
-{
-    struct weir_config *config = weir_world_configure(process, options);
-    struct weir_error error;
-    struct weir_consumer *consumer = weir_consumer_create_batch_on(config, handler, process, weir_world_kafka(process),
-                                                                   weir_world_system(process), &error);
-    if (!consumer)
-        fprintf(stderr, "world: %s\n", error.text);
-    weir_config_destroy(config);
-    return consumer;
-}
-
 static void *create(struct weir_world_process *process)
 {
-    return weir_world_batches_create(process, on_batch, weir_world_settings(weir_world_of(process))->driver_data);
+    return weir_world_consumer_create(process, NULL, on_batch, weir_world_settings(weir_world_of(process))->driver_data);
 }
 
-static void start(void *consumer)
-{
-    weir_world_consumer.start(consumer);
-}
-
-static void stop(void *consumer)
-{
-    weir_consumer_stop(consumer);
-}
-
-static bool is_closed(void *consumer)
-{
-    return weir_consumer_is_closed(consumer);
-}
-
-static void destroy(void *consumer)
-{
-    weir_consumer_destroy(consumer);
-}
-
-static bool map_has_finished(const struct weir_kafka_offset *committed, int64_t offset)
-{
-    return weir_world_consumer.map_has_finished(committed, offset);
-}
-
-static bool audit(struct weir_audit *audit, void *consumer, char *text, size_t text_size)
-{
-    return weir_audit_consumer(audit, consumer, text, text_size);
-}
-
-const struct weir_world_driver weir_world_batches = {
-    .create = create,
-    .start = start,
-    .stop = stop,
-    .is_closed = is_closed,
-    .destroy = destroy,
-    .map_has_finished = map_has_finished,
-    .audit = audit,
-};
+const struct weir_world_driver weir_world_batches = WEIR_WORLD_CONSUMER_DRIVER(create);

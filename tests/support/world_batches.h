@@ -12,14 +12,10 @@
 #define WEIR_TESTS_WORLD_BATCHES_H
 
 #include "tests/support/world.h"
-#include <weir/batch.h>
 
 /* The consumer with a batch handler, whose answers the seed decides, a message at a time. Its driver_data: option names
  * and values, ended by NULL, or NULL. */
 extern const struct weir_world_driver weir_world_batches;
-/** The consumer of a process with this batch handler, whose user is the process; for drivers. */
-struct weir_consumer *weir_world_batches_create(struct weir_world_process *process, weir_batch_handler *handler,
-                                                const char *const *options);
 
 #define WEIR_WORLD_BATCH_MAX 64 /* messages; runs of larger batches fail the world */
 

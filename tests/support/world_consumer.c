@@ -21,9 +21,8 @@ struct handed { /* what comes back when a message is finished later; fits into t
     uint64_t run;
 };
 
-/* Emit the outputs of a run from number `first` to below `end`. False: its partition has left, and nothing counts. */
-static bool emit(struct weir_message *message, struct weir_world_process *process, uint64_t run, unsigned first,
-                 unsigned end)
+bool weir_world_emit(struct weir_world_process *process, struct weir_message *message, uint64_t run, unsigned first,
+                     unsigned end)
 {
     for (unsigned index = first; index < end; index++) {
         struct weir_world_output text;
@@ -44,7 +43,8 @@ static bool emit(struct weir_message *message, struct weir_world_process *proces
 static void on_finish(void *handle, enum weir_outcome outcome)
 {
     const struct handed *handed = handle;
-    emit(handed->later.message, handed->process, handed->run, 1, weir_world_outputs(handed->process, handed->run));
+    weir_world_emit(handed->process, handed->later.message, handed->run, 1,
+                    weir_world_outputs(handed->process, handed->run));
     weir_later_finish(handed->later, outcome); /* WEIR_STALE after a revocation: nothing to do */
 }
 
@@ -58,7 +58,7 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
                                                  weir_message_offset(message), weir_message_key(message),
                                                  weir_message_key_size(message), weir_message_attempt(message), &run);
     unsigned outputs = weir_world_outputs(process, run); /* emitted by failing runs as well: they are dropped */
-    emit(message, process, run, 0, outcome == WEIR_LATER && outputs > 1 ? 1 : outputs);
+    weir_world_emit(process, message, run, 0, outcome == WEIR_LATER && outputs > 1 ? 1 : outputs);
     if (outcome == WEIR_LATER) {
         struct handed handed = {weir_message_later(message), process, run};
         weir_world_later(process, run, on_finish, &handed, sizeof handed);
@@ -109,48 +109,52 @@ struct weir_config *weir_world_configure(const struct weir_world_process *proces
 }
 
 struct weir_consumer *weir_world_consumer_create(struct weir_world_process *process, weir_handler *handler,
-                                                 const char *const *options)
+                                                 weir_batch_handler *batch_handler, const char *const *options)
 {
     struct weir_config *config = weir_world_configure(process, options);
+    struct weir_kafka *kafka = weir_world_kafka(process);
+    struct weir_system *system = weir_world_system(process);
     struct weir_error error;
-    struct weir_consumer *consumer = weir_consumer_create_on(config, handler, process, weir_world_kafka(process),
-                                                             weir_world_system(process), &error);
+    struct weir_consumer *consumer =
+        batch_handler ? weir_consumer_create_batch_on(config, batch_handler, process, kafka, system, &error)
+                      : weir_consumer_create_on(config, handler, process, kafka, system, &error);
     if (!consumer)
         fprintf(stderr, "world: %s\n", error.text);
     weir_config_destroy(config);
     return consumer;
 }
 
-static void *consumer_create(struct weir_world_process *process)
+static void *create(struct weir_world_process *process)
 {
-    return weir_world_consumer_create(process, on_message, weir_world_settings(weir_world_of(process))->driver_data);
+    return weir_world_consumer_create(process, on_message, NULL,
+                                      weir_world_settings(weir_world_of(process))->driver_data);
 }
 
-static void consumer_start(void *consumer)
+void weir_world_consumer_start(void *consumer)
 {
     struct weir_error error;
-    if (weir_consumer_start(consumer, &error) != 0) {
-        fprintf(stderr, "world: %s\n", error.text);
-        abort();
-    }
+    if (weir_consumer_start(consumer, &error) == 0)
+        return;
+    fprintf(stderr, "world: %s\n", error.text);
+    abort();
 }
 
-static void consumer_stop(void *consumer)
+void weir_world_consumer_stop(void *consumer)
 {
     weir_consumer_stop(consumer);
 }
 
-static bool consumer_is_closed(void *consumer)
+bool weir_world_consumer_is_closed(void *consumer)
 {
     return weir_consumer_is_closed(consumer);
 }
 
-static void consumer_destroy(void *consumer)
+void weir_world_consumer_destroy(void *consumer)
 {
     weir_consumer_destroy(consumer);
 }
 
-static bool map_has_finished(const struct weir_kafka_offset *committed, int64_t offset)
+bool weir_world_map_says(const struct weir_kafka_offset *committed, int64_t offset)
 {
     static const struct weir_map_log any = {.leader_epoch = -1};
     struct weir_map map;
@@ -161,17 +165,9 @@ static bool map_has_finished(const struct weir_kafka_offset *committed, int64_t 
     return finished;
 }
 
-static bool audit(struct weir_audit *audit, void *consumer, char *text, size_t text_size)
+bool weir_world_consumer_audit(struct weir_audit *audit, void *consumer, char *text, size_t text_size)
 {
     return weir_audit_consumer(audit, consumer, text, text_size);
 }
 
-const struct weir_world_driver weir_world_consumer = {
-    .create = consumer_create,
-    .start = consumer_start,
-    .stop = consumer_stop,
-    .is_closed = consumer_is_closed,
-    .destroy = consumer_destroy,
-    .map_has_finished = map_has_finished,
-    .audit = audit,
-};
+const struct weir_world_driver weir_world_consumer = WEIR_WORLD_CONSUMER_DRIVER(create);
