@@ -412,6 +412,8 @@ void weir_partition_purge(struct weir_partition *partition, struct weir_key *key
 void weir_partition_take_order(struct weir_partition *partition);
 void weir_partition_check_order(struct weir_partition *partition);
 void weir_partition_answer_snapshot(struct weir_partition *partition);
+/** A map was read back and is not proved yet: look for its witness in what was pulled, before any of it is taken in. */
+void weir_partition_prove_map(struct weir_partition *partition, const struct weir_record *records, uint32_t count);
 bool weir_partition_was_finished(struct weir_partition *partition, const struct weir_record *record,
                                  uint32_t *attempts);
 

@@ -12,7 +12,10 @@
  *
  * The map on the way in. Nothing is dropped as finished before the witness has been seen with the right checksum: it is
  * the lowest finished message above the floor, so it comes first. If it is missing or differs, the map is void as a
- * whole: redelivery, never loss.
+ * whole: redelivery, never loss. It is looked for in all of a pull before any of that is taken in, so that as a rule
+ * the attempts that the map tells of are not believed before either. Where it is not among what was pulled first, they
+ * are: to wait for it would give a message that always fails more runs after each crash. A map of another log then
+ * makes messages before its witness die after fewer runs than they may have, and that is all.
  */
 #include "actors/batch.h"
 #include "actors/consumer.h"
@@ -333,6 +336,27 @@ static void void_map(struct weir_partition *partition, const char *why)
     weir_map_deinit(&partition->map);
 }
 
+static bool is_witness(const struct weir_map *map, const struct weir_record *record)
+{
+    return record->offset == map->witness.offset &&
+           weir_map_checksum(record->key, record->key_size, record->value, record->value_size, record->timestamp_ms) ==
+               map->witness.checksum;
+}
+
+void weir_partition_prove_map(struct weir_partition *partition, const struct weir_record *records, uint32_t count)
+{
+    const struct weir_map *map = &partition->map;
+    uint32_t index = 0;
+    while (index < count && (records[index].kind != WEIR_RECORD_MESSAGE || records[index].offset < map->witness.offset))
+        index++;
+    if (index == count)
+        return; /* it is still to come */
+    partition->map_verified = is_witness(map, &records[index]);
+    if (!partition->map_verified)
+        void_map(partition, records[index].offset > map->witness.offset ? "its witness is not in the log"
+                                                                        : "its witness differs");
+}
+
 bool weir_partition_was_finished(struct weir_partition *partition, const struct weir_record *record, uint32_t *attempts)
 {
     const struct weir_map *map = &partition->map;
@@ -340,18 +364,6 @@ bool weir_partition_was_finished(struct weir_partition *partition, const struct 
         partition->map_active = false;
         weir_map_deinit(&partition->map);
         return false;
-    }
-    if (!partition->map_verified && record->offset >= map->witness.offset) {
-        if (record->offset > map->witness.offset) {
-            void_map(partition, "its witness is not in the log");
-            return false;
-        }
-        if (weir_map_checksum(record->key, record->key_size, record->value, record->value_size, record->timestamp_ms) !=
-            map->witness.checksum) {
-            void_map(partition, "its witness differs");
-            return false;
-        }
-        partition->map_verified = true;
     }
     bool finished = partition->map_verified && weir_map_is_finished(map, record->offset);
     if (!finished) {

@@ -312,6 +312,8 @@ bool weir_partition_pull(struct weir_partition *partition)
     if (pulled == 0)
         return false;
     partition->changed |= partition->consumer->options->delivery == WEIR_AT_MOST_ONCE;
+    if (partition->map_active && !partition->map_verified)
+        weir_partition_prove_map(partition, records, pulled);
     weir_partition_hand_out(partition, records, pulled);
     return pulled == count;
 }

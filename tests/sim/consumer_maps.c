@@ -15,13 +15,18 @@
 
 #define PULLED 30 /* there are no more at first, so that the witness is not seen */
 
-static bool holds; /* the message at the floor is given out, for good */
+static bool holds;           /* the message at the floor is given out, for good */
+static int64_t witness_at;   /* of the foreign map */
+static uint16_t burnt;       /* attempts of the message at the floor, as the foreign map tells */
+static uint32_t attempt_max; /* with which a run has begun */
 
 static enum weir_outcome on_message(struct weir_message *message, void *user)
 {
     uint64_t run;
     weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
                      weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    if (weir_message_attempt(message) > attempt_max)
+        attempt_max = weir_message_attempt(message);
     if (holds && weir_message_offset(message) == FLOOR) {
         weir_message_later(message);
         return WEIR_LATER;
@@ -30,18 +35,19 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
     return WEIR_ACK;
 }
 
-/* The group has committed FLOOR, with a map by which all from WITNESS on is finished: true of another log. */
+/* The group has committed FLOOR, with a map by which all from the witness on is finished: true of another log. */
 static void commit_foreign_map(struct weir_world *world)
 {
     struct weir_map_offset unfinished[WITNESS - FLOOR];
-    for (int index = 0; index < WITNESS - FLOOR; index++)
-        unfinished[index] = (struct weir_map_offset){FLOOR + index, 0};
+    size_t count = (size_t)(witness_at - FLOOR);
+    for (size_t index = 0; index < count; index++)
+        unfinished[index] = (struct weir_map_offset){FLOOR + (int64_t)index, index == 0 ? burnt : 0};
     struct weir_map_log log = {.leader_epoch = -1};
-    struct weir_map_witness witness = {WITNESS, 4711};
+    struct weir_map_witness witness = {witness_at, 4711};
     char text[1000];
     int64_t end;
-    cr_assert_gt(weir_map_encode(FLOOR, MESSAGES, unfinished, WITNESS - FLOOR, &log, &witness, text, sizeof text, &end),
-                 0);
+    attempt_max = 0;
+    cr_assert_gt(weir_map_encode(FLOOR, MESSAGES, unfinished, count, &log, &witness, text, sizeof text, &end), 0);
     cr_assert_eq(end, MESSAGES);
     weir_fake_set_committed(weir_world_cluster(world), "group",
                             &(struct weir_kafka_offset){
@@ -52,6 +58,7 @@ Test(maps, of_another_log_are_not_handed_on_with_a_witness_of_this_one)
 {
     static const struct weir_own own = {on_message, NULL};
     weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    witness_at = WITNESS;
     for (uint64_t seed = 1; seed <= weir_test_scaled(10); seed++) {
         struct weir_world *world = weir_world_create(&(struct weir_world_settings){
             .seed = seed, .partitions = 1, .keys = MESSAGES, .driver = &weir_own_driver, .driver_data = &own});
@@ -78,15 +85,16 @@ Test(maps, of_another_log_are_not_handed_on_with_a_witness_of_this_one)
 }
 
 /* Without the part about the first process: the foreign map meets its witness, or a log that has none. */
-static void read_foreign_map(bool witness_is_there)
+static void read_foreign_map(int64_t witness, bool witness_is_there)
 {
     static const struct weir_own own = {on_message, NULL};
     weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    witness_at = witness;
     for (uint64_t seed = 1; seed <= weir_test_scaled(10); seed++) {
         struct weir_world *world = weir_world_create(&(struct weir_world_settings){
             .seed = seed, .partitions = 1, .keys = MESSAGES, .driver = &weir_own_driver, .driver_data = &own});
         for (int key = 0; key < MESSAGES; key++) {
-            if (key == WITNESS && !witness_is_there)
+            if (key == witness && !witness_is_there)
                 weir_fake_append_hole(weir_world_cluster(world), "orders", 0, 1);
             else
                 weir_world_append(world, "orders", 0, key);
@@ -106,10 +114,20 @@ static void read_foreign_map(bool witness_is_there)
 
 Test(maps, are_void_where_the_witness_differs)
 {
-    read_foreign_map(true);
+    read_foreign_map(WITNESS, true);
 }
 
 Test(maps, are_void_where_the_witness_is_missing)
 {
-    read_foreign_map(false);
+    read_foreign_map(WITNESS, false);
+}
+
+Test(maps, of_another_log_burn_no_attempts_where_the_witness_comes_with_what_it_speaks_of)
+{
+    burnt = 7;
+    for (unsigned missing = 0; missing < 2; missing++) {
+        read_foreign_map(FLOOR + 1, missing == 0);
+        cr_assert_eq(attempt_max, 1, "a run began as number %u", attempt_max);
+    }
+    burnt = 0;
 }
