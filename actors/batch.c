@@ -291,7 +291,9 @@ static void run(struct weir_batch *batch, struct weir_running *running)
         atomic_store_explicit(&running->runs, atomic_load_explicit(&running->runs, memory_order_relaxed) + 1,
                               memory_order_relaxed);
     weir_running_set(running, first->partition, first->offset);
+    running->batch = batch;
     enum weir_outcome outcome = consumer->batch_handler(batch, consumer->user);
+    running->batch = NULL;
     weir_running_set(running, NULL, -1);
     for (size_t index = 0; index < batch->started_count; index++) {
         struct weir_message *message = batch->messages[index];

@@ -25,6 +25,7 @@ struct weir_running {
     _Atomic uint64_t runs;          /* begun so far, while guarded */
     bool guarded;                   /* constant: there is a journal or a deadline */
     struct weir_journal_slot *slot; /* constant; NULL: no journal */
+    const struct weir_batch *batch; /* the worker's own: whose handler it is in; NULL: none */
 };
 
 /* What control has seen of a worker's run. Control. */

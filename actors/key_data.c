@@ -16,6 +16,8 @@ static bool is_in_run(const struct weir_message *message)
     if (!worker)
         return false;
     const struct weir_running *running = &message->partition->consumer->running[weir_worker_number(worker)];
+    if (running->batch) /* a handler of batches has no other messages */
+        return message->owner && message->owner->batch == running->batch;
     return atomic_load_explicit(&running->partition, memory_order_relaxed) == message->partition &&
            atomic_load_explicit(&running->offset, memory_order_relaxed) == message->offset;
 }
@@ -96,10 +98,6 @@ int weir_consumer_key_state(struct weir_consumer *consumer, const struct weir_ke
     if (!key_class->create || !key_class->destroy)
         return weir_error_set(error, WEIR_INVALID, "weir_consumer_key_state: %s is NULL: a class needs both functions",
                               key_class->create ? "destroy" : "create");
-    if (consumer->batch_handler)
-        return weir_error_set(error, WEIR_INVALID,
-                              "weir_consumer_key_state: a handler of batches has none; take weir_consumer_create(), or "
-                              "keep what it needs in `user`");
     if (consumer->options->ordering == WEIR_ORDERING_NONE)
         return weir_error_set(error, WEIR_INVALID,
                               "weir.ordering=none: no message has a key whose state could be kept; set key or "

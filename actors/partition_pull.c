@@ -101,7 +101,8 @@ static void schedule_batched(struct weir_partition *partition, struct weir_key *
 {
     if (key->state == WEIR_KEY_GATHERING)
         weir_batch_extend(key);
-    if (key->state != WEIR_KEY_READY || !weir_partition_settle(partition, key))
+    if (key->state != WEIR_KEY_READY || !weir_partition_settle(partition, key) ||
+        (key->data && weir_partition_settle_data(partition, key)))
         return;
     if (key->count == 0)
         free_key(partition, key);
@@ -111,12 +112,12 @@ static void schedule_batched(struct weir_partition *partition, struct weir_key *
 
 void weir_partition_schedule(struct weir_partition *partition, struct weir_key *key)
 {
+    if (key->state == WEIR_KEY_IDLE && key->count > 0)
+        weir_partition_rouse(partition, key);
     if (partition->consumer->batch_handler) {
         schedule_batched(partition, key);
         return;
     }
-    if (key->state == WEIR_KEY_IDLE && key->count > 0)
-        weir_partition_rouse(partition, key);
     if (key->state != WEIR_KEY_READY || (key->data && weir_partition_settle_data(partition, key)))
         return;
     if (key->count == 0) {

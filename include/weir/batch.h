@@ -41,9 +41,9 @@ typedef enum weir_outcome weir_batch_handler(struct weir_batch *batch, void *use
 WEIR_EXPORT size_t weir_batch_count(const struct weir_batch *batch);
 
 /**
- * Message `index`, from 0; NULL where there is none. All of <weir/message.h> can be asked of it; weir_emit(),
- * weir_retry(), weir_retry_after() and weir_dead() work on it as ever. weir_message_later() does not: its handle is
- * stale from the start.
+ * Message `index`, from 0; NULL where there is none. All of <weir/message.h> can be asked of it, and
+ * weir_message_state(), of the key of each; weir_emit(), weir_retry(), weir_retry_after() and weir_dead() work on it as
+ * ever. weir_message_later() does not: its handle is stale from the start.
  *
  * Ownership: lends.    Thread: the handler's.    Blocks: never.
  */

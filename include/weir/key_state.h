@@ -20,6 +20,7 @@
  *   - when the partition leaves, for whatever reason (rebalance, loss, close, a reset of offsets). A run, or a message
  *     given out by WEIR_LATER, that outlives that is waited for;
  *   - at once, if the message has no key and weir.null.keys is spread: it is a key of its own.
+ * A handler of batches asks message by message; those of one key get the same, whatever the scope.
  * (What filters remember of a key, weir.filter.version and weir.rate.key.*, counts as state here.)
  * Retries of a message see the same state. After any of the above, and in another process, a key begins with a fresh
  * one: this is memory, and what must be right for good belongs into a database. Messages may come again
@@ -46,8 +47,8 @@ struct weir_key_state_class {
      *  weir_message_state() returns NULL. Called within it. */
     void *(*create)(struct weir_message *message, void *user);
     /** Free it. Never beside a run of that key, nor before it. On a thread that runs handlers, but for a state that a
-     *  close has found under a handle: that ends in weir_consumer_destroy(). Must not block for long where handlers
-     *  must not, and must not call this consumer. */
+     *  close has found under a handle, or under a dead letter or outputs that nobody has acknowledged: that ends in
+     *  weir_consumer_destroy(). Must not block for long where handlers must not, and must not call this consumer. */
     void (*destroy)(void *state, void *user);
     size_t bytes; /* what a fresh state counts for, see weir_message_state_resize() */
     void *user;   /* handed to both */
