@@ -65,8 +65,10 @@ static bool delay(struct weir_message *message, uint64_t delay_ms, enum weir_out
 static bool is_in_time(const struct weir_filter *filter, struct weir_message *message, int64_t wall_ms,
                        enum weir_outcome *outcome)
 {
+    if (message->timestamp_ms < 0 || message->timestamp_ms >= wall_ms) /* it has none, or a clock is ahead of ours */
+        return true;
     int64_t age_ms = wall_ms - message->timestamp_ms;
-    if (message->timestamp_ms < 0 || age_ms <= 0 || (uint64_t)age_ms <= filter->ttl_ms)
+    if ((uint64_t)age_ms <= filter->ttl_ms)
         return true;
     char reason[REASON_SIZE];
     snprintf(reason, sizeof reason, "expired: %" PRId64 " ms old (weir.filter.ttl.ms=%" PRIu64 ")", age_ms,

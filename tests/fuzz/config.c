@@ -88,6 +88,20 @@ static void require_rules(const struct weir_config *config)
     REQUIRE(options->dlq_topic[0] != '\0' || options->held_policy == WEIR_HELD_WAIT);
 }
 
+/* What parts have of their own applies over what holds for all, and stays within its rules. */
+static void require_parts(const struct weir_config *config)
+{
+    const char *part;
+    for (enum weir_scope scope = 0; scope < WEIR_SCOPES; scope++) {
+        for (size_t index = 0; (part = weir_config_part(config, scope, index)); index++) {
+            struct weir_options options = *weir_config_options(config);
+            weir_config_apply(config, scope, part, &options);
+            REQUIRE(!weir_config_topic_fault(part) && options.retry_base_ms <= options.retry_max_ms);
+            REQUIRE(options.retry_factor >= 1.0 && (scope != WEIR_SCOPE_CLASS || index < WEIR_CLASSES_MAX));
+        }
+    }
+}
+
 static void finish(struct weir_config *config)
 {
     int code = weir_config_finish(config, &error);
@@ -96,6 +110,7 @@ static void finish(struct weir_config *config)
         return;
     }
     require_rules(config);
+    require_parts(config);
     struct weir_config *copy = weir_config_copy(config);
     REQUIRE(copy && weir_config_finish(copy, &error) == 0);
     for (size_t index = 0; index < WEIR_OPTION_COUNT; index++)
