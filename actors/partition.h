@@ -12,7 +12,8 @@
  *   partition_once.c      exactly once: what waits for its transaction
  *   partition_suspect.c   messages that a process before this one did not survive
  *   partition_data.c      keys kept for the user's state, and the end of that
- *   partition_epoch.c     begin, drain and end of an epoch; the map on the way in and on the way out
+ *   partition_epoch.c     begin, drain and end of an epoch
+ *   partition_map.c       what a commit says, and the map of it that was read back
  *
  * Invariants
  *   P1. Everything in `struct weir_partition` under "owner" is touched by turns and timers on its home worker only: its
@@ -407,10 +408,12 @@ void weir_partition_take_result(struct weir_partition *partition);
 int64_t weir_partition_told_end(const struct weir_map *map);
 
 /* partition_epoch.c */
-void weir_partition_describe(struct weir_partition *partition, struct weir_snapshot *snapshot); /* floor and map */
 void weir_partition_purge(struct weir_partition *partition, struct weir_key *key);
 void weir_partition_take_order(struct weir_partition *partition);
 void weir_partition_check_order(struct weir_partition *partition);
+
+/* partition_map.c */
+void weir_partition_describe(struct weir_partition *partition, struct weir_snapshot *snapshot); /* floor and map */
 void weir_partition_answer_snapshot(struct weir_partition *partition);
 /** A map was read back and is not proved yet: look for its witness in what was pulled, before any of it is taken in. */
 void weir_partition_prove_map(struct weir_partition *partition, const struct weir_record *records, uint32_t count);
