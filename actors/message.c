@@ -18,9 +18,9 @@
  *   - The mail makes a turn. The sender pushes, passes a full fence, and reads `wake`; the worker sets `wake` to
  *     running, passes a full fence, and takes the mailbox: one of the two sees the other (worker.c). Where the sender
  *     is the one to schedule, the same holds of the worker's inbox and its `sleeping` (system.c).
- *   - The turn finds its message, as that is neither freed nor run before (L2), and whatever has become of its key: OUT,
- *     the hand-back will see `later_answered`; LATER, it is acted on, or dropped as stale; DYING, it was abandoned, and
- *     now nobody reads it; in no key any more, it is an orphan. A holder's message is in no other state: what waits,
+ *   - The turn finds its message, as that is neither freed nor run before (L2), and whatever has become of its key:
+ * OUT, the hand-back will see `later_answered`; LATER, it is acted on, or dropped as stale; DYING, it was abandoned,
+ * and now nobody reads it; in no key any more, it is an orphan. A holder's message is in no other state: what waits,
  *     for a retry or to be run, has been renewed.
  * So between the swap and the mail a message waits for a thread and not for a time. In the simulation, where time does
  * not pass by itself, that thread may need longer than the whole of it.

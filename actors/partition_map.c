@@ -44,8 +44,8 @@ void weir_partition_prove_map(struct weir_partition *partition, const struct wei
         return; /* it is still to come */
     partition->map_verified = is_witness(map, &records[index]);
     if (!partition->map_verified)
-        void_map(partition, records[index].offset > map->witness.offset ? "its witness is not in the log"
-                                                                        : "its witness differs");
+        void_map(partition,
+                 records[index].offset > map->witness.offset ? "its witness is not in the log" : "its witness differs");
 }
 
 bool weir_partition_was_finished(struct weir_partition *partition, const struct weir_record *record, uint32_t *attempts)

@@ -27,7 +27,8 @@ enum {
 #endif
     BLOCKED_US = 4000000,
     SLOW_US = 3000,
-    PAUSES_MIN = 20, /* of a partition, on average; some 200 as a rule, and 1 where handlers are faster than the broker */
+    PAUSES_MIN =
+        20, /* of a partition, on average; some 200 as a rule, and 1 where handlers are faster than the broker */
 };
 
 static void make(void *user, size_t index, struct weir_broker_record *record)

@@ -1,7 +1,7 @@
 /*
- * Fuzzer of filters: options of filters and rates, and what headers, timestamps and keys say to them. Goal: no text makes
- * a filter that is none, and no message makes one judge otherwise than is documented, wait for longer than it may, or
- * reckon beyond its numbers.
+ * Fuzzer of filters: options of filters and rates, and what headers, timestamps and keys say to them. Goal: no text
+ * makes a filter that is none, and no message makes one judge otherwise than is documented, wait for longer than it
+ * may, or reckon beyond its numbers.
  *
  * An input is lines of NAME=VALUE, of which those of weir.filter.* and weir.rate.* are set, up to an empty line; then
  * messages of one key, each after another 100 ms: eight bytes of timestamp, a byte for the number of headers, and of
@@ -267,8 +267,8 @@ static void judge(struct weir_message *message)
     bool passes = weir_filter_passes(scene.topic->filter, message, &outcome);
     bool waits = !passes && outcome == WEIR_OUTCOME_DELAYED;
     bool wanted = header_is_wanted(&options, message);
-    bool early = *options.filter_not_before_header && says_number(message, options.filter_not_before_header, &begins_ms) &&
-                 begins_ms > wall_ms(NULL);
+    bool early = *options.filter_not_before_header &&
+                 says_number(message, options.filter_not_before_header, &begins_ms) && begins_ms > wall_ms(NULL);
     bool has_version = says_version(&options, message, &version);
     bool stale = has_version && scene.has_version && version < scene.version;
     REQUIRE(passes || waits || outcome == WEIR_SKIP || outcome == WEIR_DEAD);

@@ -22,9 +22,9 @@ static unsigned check_order(const struct weir_driver *driver, int32_t partition,
     return count;
 }
 
-/* Count of the wakes of a queue that is empty: whatever comes from now on makes one more. So the count is read before it
- * is seen to be empty, and with nothing of the test's own in between; librdkafka wakes at that edge only, and the end of
- * the partition may come at any time. */
+/* Count of the wakes of a queue that is empty: whatever comes from now on makes one more. So the count is read before
+ * it is seen to be empty, and with nothing of the test's own in between; librdkafka wakes at that edge only, and the
+ * end of the partition may come at any time. */
 static unsigned drained(const struct weir_driver *driver, struct weir_driver_partition *partition)
 {
     struct weir_record record;

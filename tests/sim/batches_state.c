@@ -35,8 +35,8 @@ static void *make(struct weir_message *message, void *user)
 {
     struct state *state = calloc(1, sizeof *state);
     cr_assert_not_null(state);
-    *state = (struct state){
-        .next = states.all, .process = user, .partition = weir_message_partition(message), .offset = -1};
+    *state =
+        (struct state){.next = states.all, .process = user, .partition = weir_message_partition(message), .offset = -1};
     snprintf(state->key, sizeof state->key, "%.*s", (int)weir_message_key_size(message),
              weir_message_key(message) ? (const char *)weir_message_key(message) : "");
     states.all = state;
@@ -144,20 +144,21 @@ static void run_seeds(const char *const *options, unsigned seeds, unsigned pool_
     weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
     for (uint64_t seed = 1; seed <= weir_test_scaled(seeds); seed++) {
         forget();
-        run_seed(seed,
-                 &(struct weir_world_settings){
-                     .seed = seed,
-                     .partitions = 3,
-                     .keys = 10,
-                     .null_keys = 50,
-                     .messages = 100,
-                     .pool_threads = pool_threads,
-                     .preempt = 20,
-                     .chances = {.skip = 50, .retry = 120, .dead = 30, .poison = 5},
-                     .faults = {.slow = 50, .seek_error = 50, .redelivery = 50, .short_pull = 200, .produce_error = 100},
-                     .driver = &weir_own_driver,
-                     .driver_data = &own},
-                 kinds);
+        run_seed(
+            seed,
+            &(struct weir_world_settings){
+                .seed = seed,
+                .partitions = 3,
+                .keys = 10,
+                .null_keys = 50,
+                .messages = 100,
+                .pool_threads = pool_threads,
+                .preempt = 20,
+                .chances = {.skip = 50, .retry = 120, .dead = 30, .poison = 5},
+                .faults = {.slow = 50, .seek_error = 50, .redelivery = 50, .short_pull = 200, .produce_error = 100},
+                .driver = &weir_own_driver,
+                .driver_data = &own},
+            kinds);
         kept += states.kept;
         together += states.together;
         created += states.created;

@@ -563,7 +563,8 @@ static void *answer_all(void *argument)
 }
 
 /* The answers are not on virtual time: a thread may lose its processor between taking the right to answer and sending
- * the mail, and 900 s pass meanwhile. That is no answer lost. So wait until each call that is under way has returned. */
+ * the mail, and 900 s pass meanwhile. That is no answer lost. So wait until each call that is under way has returned.
+ */
 static void wait_for_calls(void)
 {
     for (unsigned index = 0; index < THREADS; index++)

@@ -1,9 +1,9 @@
 /*
  * Offsets that the user keeps (weir_consumer_on_partition), over a database in memory that behaves as those of stores/
  * do: an epoch for each partition that a takeover raises, a floor, and a mark for each message that has had its effect.
- * Effect and mark are one step here, as in a transaction; that step fails when the epoch has been raised. Who is told of
- * a floor and finds another epoch takes the partition back when he is reminded of it again: a member that has been fenced
- * and does not know it yet may have taken it, after its owner had.
+ * Effect and mark are one step here, as in a transaction; that step fails when the epoch has been raised. Who is told
+ * of a floor and finds another epoch takes the partition back when he is reminded of it again: a member that has been
+ * fenced and does not know it yet may have taken it, after its owner had.
  *
  * Goal: each message has its effect once, whatever becomes of processes, brokers and of what the group has committed.
  */
@@ -275,10 +275,11 @@ static void run_seeds(const char *name, struct weir_world_settings settings)
         if (only)
             return;
     }
-    fprintf(stderr,
-            "%s: %llu seeds, %llu takeovers, %llu taken back, %llu messages came again, %llu were refused by an epoch\n",
-            name, (unsigned long long)seeds, (unsigned long long)takings, (unsigned long long)taken_back,
-            (unsigned long long)done, (unsigned long long)stale);
+    fprintf(
+        stderr,
+        "%s: %llu seeds, %llu takeovers, %llu taken back, %llu messages came again, %llu were refused by an epoch\n",
+        name, (unsigned long long)seeds, (unsigned long long)takings, (unsigned long long)taken_back,
+        (unsigned long long)done, (unsigned long long)stale);
     cr_assert(takings > 2 * PARTITIONS * seeds && done > seeds, "hardly anything went wrong");
 }
 

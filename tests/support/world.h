@@ -70,15 +70,11 @@ struct weir_world_driver {
 extern const struct weir_world_driver weir_world_consumer;
 /* Drivers of consumers that are made otherwise differ by their `create` only: one that calls
  * weir_world_consumer_create(). */
-#define WEIR_WORLD_CONSUMER_DRIVER(create_)           \
-    {                                                 \
-        .create = (create_),                          \
-        .start = weir_world_consumer_start,           \
-        .stop = weir_world_consumer_stop,             \
-        .is_closed = weir_world_consumer_is_closed,   \
-        .destroy = weir_world_consumer_destroy,       \
-        .map_has_finished = weir_world_map_says,      \
-        .audit = weir_world_consumer_audit,           \
+#define WEIR_WORLD_CONSUMER_DRIVER(create_)                                                        \
+    {                                                                                              \
+        .create = (create_), .start = weir_world_consumer_start, .stop = weir_world_consumer_stop, \
+        .is_closed = weir_world_consumer_is_closed, .destroy = weir_world_consumer_destroy,        \
+        .map_has_finished = weir_world_map_says, .audit = weir_world_consumer_audit,               \
     }
 void weir_world_consumer_start(void *consumer);
 void weir_world_consumer_stop(void *consumer);

@@ -107,7 +107,8 @@ static enum weir_outcome on_batch(struct weir_batch *batch, void *user)
 
 static void *create(struct weir_world_process *process)
 {
-    return weir_world_consumer_create(process, NULL, on_batch, weir_world_settings(weir_world_of(process))->driver_data);
+    return weir_world_consumer_create(process, NULL, on_batch,
+                                      weir_world_settings(weir_world_of(process))->driver_data);
 }
 
 const struct weir_world_driver weir_world_batches = WEIR_WORLD_CONSUMER_DRIVER(create);
