@@ -167,6 +167,30 @@ static bool all_finished(struct weir_control *control)
     return true;
 }
 
+/* What was held, and whose time comes from now on, is not run: the group is about to be left, and the last REVOKE waits
+ * for nobody. At most once, what has been committed runs in the drain of that REVOKE, or is lost. */
+static void drain_all(struct weir_control *control)
+{
+    control->closing = WEIR_CLOSING_DRAIN;
+    if (control->consumer->options->delivery == WEIR_AT_MOST_ONCE)
+        return;
+    WEIR_EACH_PARTITION (partition, control) {
+        if (partition->control.order != WEIR_ORDER_FINISH)
+            continue;
+        atomic_store_explicit(&partition->open_epoch, 0, memory_order_release);
+        weir_partition_order(partition, WEIR_ORDER_DRAIN);
+    }
+}
+
+static bool all_drained(struct weir_control *control)
+{
+    WEIR_EACH_PARTITION (partition, control) {
+        if (partition->control.order == WEIR_ORDER_DRAIN && !weir_partition_order_is_done(partition))
+            return false;
+    }
+    return true;
+}
+
 static void leave(struct weir_control *control)
 {
     struct weir_kafka *kafka = control->consumer->kafka;
@@ -214,7 +238,10 @@ static void close_step(struct weir_control *control)
     if (control->closing == WEIR_CLOSING_NO && stops > 0)
         begin_closing(control);
     if (control->closing == WEIR_CLOSING_FINISH && control->phase == WEIR_PHASE_NONE &&
-        (hurried || all_finished(control) || control->now_ns >= control->closing_until_ns)) {
+        (hurried || all_finished(control) || control->now_ns >= control->closing_until_ns))
+        drain_all(control);
+    if (control->closing == WEIR_CLOSING_DRAIN && control->phase == WEIR_PHASE_NONE &&
+        (hurried || all_drained(control) || control->now_ns >= control->closing_until_ns)) {
         control->closing = WEIR_CLOSING_COMMIT;
         control->closing_until_ns = control->now_ns + CLOSE_COMMIT_MS * MS_NS;
         control->closing_wanted = weir_control_want_commit(control);

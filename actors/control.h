@@ -60,6 +60,7 @@ enum weir_control_phase {
 enum weir_control_closing {
     WEIR_CLOSING_NO = 0,
     WEIR_CLOSING_FINISH, /* what was pulled runs to its end */
+    WEIR_CLOSING_DRAIN,  /* nothing starts any more, what was held neither; what has begun meanwhile is waited for */
     WEIR_CLOSING_COMMIT, /* the last commit but one */
     WEIR_CLOSING_LEAVE,  /* the group is being left; the last REVOKE comes */
     WEIR_CLOSING_RUNS,   /* left; handlers that still run are waited for */

@@ -175,6 +175,53 @@ Test(closing, does_not_wait_for_handles_of_an_older_epoch)
     weir_world_destroy(world);
 }
 
+static unsigned first_runs; /* of the first message */
+
+static enum weir_outcome fail_first(struct weir_message *message, void *user)
+{
+    uint64_t run;
+    enum weir_outcome outcome = WEIR_ACK;
+    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
+                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    if (weir_message_offset(message) == 0 && first_runs++ == 0)
+        outcome = weir_retry_after(message, 500, "it fails at first");
+    weir_world_end(user, run, outcome);
+    return outcome;
+}
+
+/* A message is held when all others are finished, and its time comes while the last commit is under way. Its run would
+ * be waited for by nobody: the next owner might start it beside. */
+Test(closing, starts_nothing_that_was_held_when_all_else_is_finished)
+{
+    static const struct weir_own own = {fail_first, NULL};
+    weir_log_set(NULL, NULL, WEIR_LOG_ERROR);
+    first_runs = 0;
+    struct weir_world *world = weir_world_create(&(struct weir_world_settings){
+        .seed = 1, .partitions = 1, .messages = 20, .driver = &weir_own_driver, .driver_data = &own});
+    struct weir_world_process *process = weir_world_start(world);
+    struct weir_consumer *consumer = weir_own_consumer();
+    while (first_runs == 0)
+        cr_assert(weir_simulation_step(weir_world_simulation(world)));
+    weir_world_run(world, SECOND / 20);
+    weir_fake_coordinator_down(weir_world_cluster(world), 2 * SECOND);
+    weir_world_stop(process);
+    uint64_t begun_ns = weir_simulation_now_ns(weir_world_simulation(world));
+    while (!weir_consumer_is_closed(consumer) &&
+           weir_simulation_now_ns(weir_world_simulation(world)) < begun_ns + 40 * SECOND)
+        weir_simulation_step(weir_world_simulation(world));
+    uint64_t took_ns = weir_simulation_now_ns(weir_world_simulation(world)) - begun_ns;
+    cr_assert_gt(took_ns, SECOND, "nothing was at stake: closed after %llu ms",
+                 (unsigned long long)(took_ns / 1000000));
+    cr_assert_eq(first_runs, 1u, "it ran %u times", first_runs);
+    weir_world_start(world);
+    cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
+    cr_assert(weir_world_close(world, 60 * SECOND));
+    cr_assert_eq(first_runs, 2u);
+    struct weir_world_verdict verdict = weir_world_verdict(world);
+    cr_assert(verdict.ok, "%s", verdict.text);
+    weir_world_destroy(world);
+}
+
 /* ---- sleeping ---- */
 
 struct nap {
