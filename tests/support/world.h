@@ -147,7 +147,8 @@ void weir_world_truncate(struct weir_world *world, const char *topic, int32_t pa
 struct weir_world_process *weir_world_start(struct weir_world *world);
 void weir_world_stop(struct weir_world_process *process);
 void weir_world_crash(struct weir_world_process *process);
-size_t weir_world_alive(const struct weir_world *world); /* started, not asked to stop, not crashed */
+size_t weir_world_alive(const struct weir_world *world);                /* started, not asked to stop, not crashed */
+struct weir_world_process *weir_world_choose(struct weir_world *world); /* one of these, or NULL */
 
 enum weir_world_disturbance {
     WEIR_WORLD_CRASH = 1 << 0,    /* and another process starts a little later */

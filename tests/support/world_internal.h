@@ -96,7 +96,6 @@ void *weir_world_allocate(size_t size); /* zeroed; aborts where memory is short 
 void weir_world_after(struct weir_world *world, uint64_t delay_ns, weir_fake_action *action,
                       void *argument); /* frees */
 struct world_log *weir_world_log(struct weir_world *world, const char *topic, int32_t partition);
-struct weir_world_process *weir_world_choose(struct weir_world *world); /* one that is alive, or NULL */
 struct weir_world_process *weir_world_start_as(struct weir_world *world, unsigned instance);
 
 /* world_ledger.c */
