@@ -138,8 +138,11 @@ bool weir_ledger_write(struct weir_ledger *ledger, const struct weir_ledger_reco
         return false;
     struct weir_ledger_record *slot = &ledger->records[place];
     struct weir_ledger_record whole = *record;
-    whole.monotonic_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-    if (whole.kind != WEIR_LEDGER_GONE && whole.kind != WEIR_LEDGER_EVENT)
+    bool of_others =
+        whole.kind == WEIR_LEDGER_GONE || whole.kind == WEIR_LEDGER_EVENT || whole.kind == WEIR_LEDGER_OUTPUT;
+    if (whole.kind != WEIR_LEDGER_OUTPUT)
+        whole.monotonic_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    if (!of_others)
         whole.process = (uint32_t)getpid();
     memcpy(slot, &whole, offsetof(struct weir_ledger_record, sealed));
     __atomic_store_n(&slot->sealed, 1, __ATOMIC_RELEASE); /* pairs with the acquire of weir_ledger_at */

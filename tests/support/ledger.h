@@ -14,6 +14,9 @@
  *   LETTER  a dead letter was read back, with the coordinates of its original
  *   GONE    a process has ended (written by the one who waited for it): its open runs are over
  *   EVENT   something was done to a process or a broker, or a process has noticed that it lost partitions
+ *   STATE_* the state of a key was made, given to a run, ended
+ *   OUTPUT  what a message has emitted was read back, with the coordinates and the key of that message, and the
+ * process, the epoch and the attempt of the run; its time is that of the broker's append
  *
  * Verdicts hold for as many messages as they have checked, and fail when they have checked nothing, when a record did
  * not fit, or when a violation was found; `text` then says the first.
@@ -38,6 +41,10 @@ enum weir_ledger_kind {
     WEIR_LEDGER_LETTER,
     WEIR_LEDGER_GONE,
     WEIR_LEDGER_EVENT,
+    WEIR_LEDGER_STATE_MADE,
+    WEIR_LEDGER_STATE_SEEN,
+    WEIR_LEDGER_STATE_ENDED,
+    WEIR_LEDGER_OUTPUT,
 };
 
 /* EVENT: what. Those of a process name it; those of brokers have process 0. */
@@ -50,6 +57,7 @@ enum weir_ledger_event {
     WEIR_EVENT_REVOKE,   /* it was asked to give partitions back */
     WEIR_EVENT_BROKER,   /* a broker was killed, stopped or continued */
     WEIR_EVENT_OTHER,    /* another disturbance: an offset moved, a topic made anew */
+    WEIR_EVENT_CRASH,    /* it has ended by a fault of its own */
     WEIR_EVENT_WATCH,    /* from here on progress is expected while there is work */
     WEIR_EVENT_UNWATCH,  /* from here on it is not */
 };
@@ -59,13 +67,15 @@ struct weir_ledger_record {
     uint64_t key_hash;   /* weir_ledger_hash of the key's bytes; see weir_ledger_key_hash for null keys */
     int64_t offset;
     uint64_t note;         /* the test's own: a sequence number, a checksum; weir_subject's runs: the epoch */
-    uint64_t monotonic_ns; /* filled in by the write; one clock for all processes */
-    uint32_t process;      /* filled in by the write: pid; GONE, EVENT: that of the process it is about */
+    uint64_t monotonic_ns; /* filled in by the write but for OUTPUT; one clock for all processes */
+    uint32_t process;      /* filled in by the write: pid; GONE, EVENT, OUTPUT: that of the process it is about */
     int32_t partition;
-    uint32_t attempt;       /* START, END */
+    uint32_t attempt;       /* START, END, OUTPUT; STATE_SEEN: runs that had seen it before; else see `number` */
     uint16_t kind, outcome; /* enum weir_ledger_kind; END: enum weir_outcome; EVENT: enum weir_ledger_event */
-    uint32_t unused;
-    uint32_t sealed; /* filled in by the write, last */
+    uint32_t number;        /* EMIT: the test's own. START, END: of the batch in its process, 0: none. STATE_*: of the
+                               state in its process; MADE and ENDED have the number of the thread in `attempt`, from 1, 0:
+                               none that runs handlers */
+    uint32_t sealed;        /* filled in by the write, last */
 };
 
 struct weir_ledger;

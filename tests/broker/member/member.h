@@ -18,22 +18,43 @@
 #include <weir/error.h>
 #include <weir/stats.h>
 
+/* What takes the messages. */
+enum weir_member_kind {
+    WEIR_MEMBER_PLAIN = 0, /* a handler of single messages */
+    WEIR_MEMBER_STATES,    /* the same, and each run asks for the state of its key */
+    WEIR_MEMBER_BATCHES, /* a handler of batches: a run is that of a batch, and takes as long as its longest message */
+};
+
+/* How a downstream that is away shows. */
+enum weir_member_down { WEIR_DOWN_NOT = 0, WEIR_DOWN_FAILS, WEIR_DOWN_OVERLOADED };
+
+/* Runs of a busy message that fail, one after the other; and how long after a run that failed by the downstream the
+ * next may start. */
+enum { WEIR_MEMBER_BUSY_RUNS = 6, WEIR_MEMBER_DOWN_MS = 1500 };
+
 struct weir_member_board {
     /* written by the test */
+    _Atomic uint64_t kind;          /* enum weir_member_kind; before the start */
     _Atomic uint64_t sleep_us;      /* how long a run takes */
     _Atomic uint64_t fails_percent; /* share of messages that fail at first, see weir_member_fails */
     _Atomic int64_t hold_below;     /* messages below this offset are put off for a day */
     _Atomic uint64_t long_every;    /* one in so many messages takes long_ms; 0: none */
     _Atomic uint64_t long_ms;
+    _Atomic uint64_t long_each;    /* the same by the message's number: just one of each so many in a row; 0: none */
     _Atomic uint64_t late_every;   /* one key in so many is slow: a message of it is finished by WEIR_LATER; 0: none */
     _Atomic uint64_t late_ms;      /* so long after its run has begun, */
     _Atomic uint64_t late_held;    /* and not before this is 0 */
     _Atomic uint64_t rest_held;    /* 1: the other keys are held the same way */
     _Atomic uint64_t dead_every;   /* one in so many dies at its first run; 0: none */
     _Atomic uint64_t poison_every; /* one in so many fails at every run; 0: none */
+    _Atomic uint64_t busy_every;   /* one in so many fails WEIR_MEMBER_BUSY_RUNS times, with class "busy"; 0: none */
     _Atomic uint64_t crash_every;  /* one in so many ends the process by abort() at every run; 0: none */
     _Atomic uint64_t seed;         /* for which of them */
-    char outputs[128];             /* topic to which each run emits "PARTITION OFFSET" under its key; "": none */
+    _Atomic uint64_t down;         /* enum weir_member_down: while it is not 0 every run fails so */
+    _Atomic uint64_t escalate;     /* 1 + enum weir_escalation: the next run says so, and sets this to 0 */
+    _Atomic uint64_t resume;       /* 1: weir_consumer_resume() of all, which sets this to 0 */
+    char outputs[128]; /* topic to which each run emits "PARTITION OFFSET PROCESS EPOCH ATTEMPT" under its key; "": none
+                        */
 
     /* written by the member */
     _Atomic uint64_t started;    /* 1: asked to join */
@@ -44,6 +65,9 @@ struct weir_member_board {
     _Atomic uint64_t in_flight;  /* pulled, not finished */
     _Atomic uint64_t pause;      /* enum weir_pause bits */
     _Atomic uint64_t fetched_bytes;
+    _Atomic uint64_t breaker_openings;
+    _Atomic uint64_t breaker;   /* enum weir_breaker_now */
+    _Atomic uint64_t wrong;     /* states that changed under a run, and the like */
     _Atomic uint64_t told;      /* finished when the acknowledgement before the last but one was seen: told by now */
     _Atomic uint64_t closed_ms; /* monotonic */
     _Atomic uint64_t closed;    /* 1: what follows is filled in */
@@ -80,6 +104,13 @@ static inline bool weir_member_is_one_in(uint64_t every, int32_t partition, int6
 static inline bool weir_member_is_late(uint64_t every, uint64_t key_hash)
 {
     return every > 0 && (key_hash >> 7) % every == 0;
+}
+
+/* Is this message, by its number, the one of its `each` that was chosen? Those chosen one after the other have
+ * different numbers below `each`, and so different keys where there are as many. */
+static inline bool weir_member_is_one_of_each(uint64_t each, uint64_t number, uint64_t seed)
+{
+    return each > 0 && number % each == (seed + number / each * 37) % each;
 }
 
 /* Does this run fail? Of `percent` of the messages, chosen by their coordinates, the first run does, of a third of
