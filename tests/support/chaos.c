@@ -1,62 +1,22 @@
 /*
- * The verdicts of chaos.h but for V2 and V3 (chaos_keys.c). One walk over the ledger in its order, into which the
- * group's commits are merged by their time.
+ * The verdicts of chaos.h but for V2 and V3 (chaos_keys.c) and those of features, which have files of their own. One
+ * walk over the ledger in its order, into which the group's commits are merged by their time.
  *
- * Invariants
- *   C1. Messages are sorted by topic, partition, offset; a lane is the run of one partition in them.
- *   C2. What a lane's `told` says is its last commit whose time has come.
+ * Invariant: what a lane has been told is its last commit whose time has come.
  */
-#include "tests/support/chaos.h"
-#include "actors/map.h"
+#include "tests/support/chaos_lanes.h"
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TENURES_MAX = 4096, MS_NS = 1000000 };
-
-struct message {
-    uint64_t topic_hash;
-    int64_t offset;
-    int32_t partition;
-    uint32_t finishes;
-    uint32_t running;
-    bool excused; /* a stranger's commit passed over it */
-    bool letter;
-    bool ended; /* some run of it has */
-};
-
-struct tenure {
-    uint32_t process;
-    uint64_t epoch;
-};
-
-/* One partition. */
-struct lane {
-    uint64_t topic_hash;
-    int32_t partition;
-    struct message *messages;
-    size_t count, emitted;
-    int64_t floor; /* last commit; -1: none */
-    struct weir_map map;
-    bool has_map, strange; /* strange: a stranger's commit came, none of ours since */
-    int64_t passed;        /* below it V1 has been checked */
-    int64_t work_floor;    /* the highest floor so far: what progress is measured by */
-    struct tenure *tenures;
-    size_t tenure_count;
-    uint32_t owner;
-    uint64_t waiting_ns; /* since when a disturbance left it without an owner; 0: it did not */
-};
+enum { MS_NS = 1000000 };
 
 struct judge {
     const struct weir_ledger *ledger;
     const struct weir_chaos_history *history;
     const struct weir_chaos_terms *terms;
     struct weir_chaos_result *result;
-    struct message *messages;
-    struct lane *lanes;
-    size_t message_count, lane_count;
+    struct weir_chaos_lanes lanes;
     size_t commit; /* next of the history */
     bool watching, failed;
     uint64_t work;      /* messages above the floors */
@@ -65,157 +25,31 @@ struct judge {
     uint64_t broker_ns; /* since when an advance is waited for; 0: none is */
 };
 
-void weir_chaos_history_deinit(struct weir_chaos_history *history)
-{
-    for (size_t index = 0; index < history->count; index++)
-        free(history->all[index].metadata);
-    free(history->all);
-    *history = (struct weir_chaos_history){0};
-}
-
-void weir_chaos_blame(struct weir_chaos_result *result, const char *format, ...)
-{
-    result->ok = false;
-    if (result->text[0])
-        return;
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(result->text, sizeof result->text, format, arguments);
-    va_end(arguments);
-}
-
 static void at_most(uint64_t *most, uint64_t value)
 {
     *most = value > *most ? value : *most;
 }
 
-void weir_chaos_add(struct weir_chaos_result *sum, const struct weir_chaos_result *one)
-{
-    sum->runs += one->runs;
-    sum->messages += one->messages;
-    sum->disturbances += one->disturbances;
-    sum->lost += one->lost;
-    sum->out_of_order += one->out_of_order;
-    sum->overlaps += one->overlaps;
-    sum->overlaps_involuntary += one->overlaps_involuntary;
-    sum->duplicates += one->duplicates;
-    sum->duplicates_bound += one->duplicates_bound;
-    sum->stragglers += one->stragglers;
-    sum->moved_back += one->moved_back;
-    at_most(&sum->longest_stall_ms, one->longest_stall_ms);
-    at_most(&sum->recovery_ms, one->recovery_ms);
-    at_most(&sum->close_ms, one->close_ms);
-    at_most(&sum->resident_bytes_max, one->resident_bytes_max);
-    at_most(&sum->resident_bytes_bound, one->resident_bytes_bound);
-    if (!one->ok)
-        weir_chaos_blame(sum, "%s", one->text);
-}
-
-/* ---- messages and lanes ---- */
-
-#define COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
-
-static int compare_lane(uint64_t topic_a, int32_t partition_a, uint64_t topic_b, int32_t partition_b)
-{
-    int order = COMPARE(topic_a, topic_b);
-    return order ? order : COMPARE(partition_a, partition_b);
-}
-
-static int by_message(const void *a, const void *b)
-{
-    const struct message *left = a, *right = b;
-    int order = compare_lane(left->topic_hash, left->partition, right->topic_hash, right->partition);
-    return order ? order : COMPARE(left->offset, right->offset);
-}
-
-static void list_messages(struct judge *judge)
-{
-    size_t count = weir_ledger_count(judge->ledger);
-    judge->messages = calloc(count + 1, sizeof *judge->messages);
-    judge->failed |= !judge->messages;
-    for (size_t place = 0; place < count && !judge->failed; place++) {
-        const struct weir_ledger_record *record = weir_ledger_at(judge->ledger, place);
-        if (record && record->kind == WEIR_LEDGER_EMIT)
-            judge->messages[judge->message_count++] = (struct message){
-                .topic_hash = record->topic_hash, .partition = record->partition, .offset = record->offset};
-    }
-    if (!judge->failed)
-        qsort(judge->messages, judge->message_count, sizeof *judge->messages, by_message);
-}
-
-static void list_lanes(struct judge *judge)
-{
-    judge->lanes = calloc(judge->message_count + 1, sizeof *judge->lanes);
-    judge->failed |= !judge->lanes;
-    for (size_t index = 0; index < judge->message_count && !judge->failed; index++) {
-        struct message *message = &judge->messages[index];
-        struct lane *lane = judge->lane_count > 0 ? &judge->lanes[judge->lane_count - 1] : NULL;
-        if (!lane || lane->topic_hash != message->topic_hash || lane->partition != message->partition) {
-            lane = &judge->lanes[judge->lane_count++];
-            *lane = (struct lane){.topic_hash = message->topic_hash,
-                                  .partition = message->partition,
-                                  .messages = message,
-                                  .floor = -1,
-                                  .tenures = malloc(TENURES_MAX * sizeof *lane->tenures)};
-            judge->failed |= !lane->tenures;
-        }
-        lane->count++;
-    }
-}
-
-static struct lane *lane_of(struct judge *judge, uint64_t topic_hash, int32_t partition)
-{
-    size_t low = 0, high = judge->lane_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        struct lane *lane = &judge->lanes[middle];
-        int order = compare_lane(topic_hash, partition, lane->topic_hash, lane->partition);
-        if (order == 0)
-            return lane;
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return NULL;
-}
-
-/* Index of the lane's first message at or above an offset. */
-static size_t place_of(const struct lane *lane, int64_t offset)
-{
-    int64_t guess = lane->count > 0 ? offset - lane->messages[0].offset : 0;
-    if (guess >= 0 && (size_t)guess < lane->count && lane->messages[guess].offset == offset)
-        return (size_t)guess;
-    size_t low = 0, high = lane->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (lane->messages[middle].offset < offset)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static struct message *message_of(struct judge *judge, const struct weir_ledger_record *record)
-{
-    struct lane *lane = lane_of(judge, record->topic_hash, record->partition);
-    size_t place = lane ? place_of(lane, record->offset) : 0;
-    return lane && place < lane->count && lane->messages[place].offset == record->offset ? &lane->messages[place]
-                                                                                         : NULL;
-}
-
-static bool is_told(const struct lane *lane, int64_t offset)
+static bool is_told(const struct weir_chaos_lane *lane, int64_t offset)
 {
     return offset < lane->floor ||
            (lane->has_map && offset < lane->map.end && weir_map_is_finished(&lane->map, offset));
 }
 
 /* Finished, as far as can be known: a dead letter carries no time, so that any end of a run may have been followed by
- * it. */
-static bool is_finished(const struct message *message)
+ * it; and filters leave no trace but the letters of what is too old. */
+static bool is_finished(const struct weir_chaos_message *message)
 {
-    return message->finishes > 0 || (message->letter && message->ended);
+    return message->finishes > 0 || (message->letter && (message->ended || message->class == WEIR_CLASS_EXPIRED));
+}
+
+/* May a commit of that moment tell so? */
+static bool may_be_told(const struct judge *judge, const struct weir_chaos_message *message, uint64_t commit_ns)
+{
+    if (message->excused || message->class == WEIR_CLASS_UNWANTED || message->class == WEIR_CLASS_STALE)
+        return true;
+    bool sent = !judge->terms->outputs || message->letter || message->output_ns <= commit_ns;
+    return is_finished(message) && sent;
 }
 
 /* ---- progress: V5 ---- */
@@ -227,11 +61,11 @@ static void count_quiet(struct judge *judge, uint64_t now_ns)
     judge->quiet_ns = judge->watching && judge->work > 0 ? now_ns : 0;
 }
 
-static void advance(struct judge *judge, struct lane *lane, uint64_t now_ns)
+static void advance(struct judge *judge, struct weir_chaos_lane *lane, uint64_t now_ns)
 {
     if (lane->floor <= lane->work_floor)
         return;
-    size_t from = place_of(lane, lane->work_floor), to = place_of(lane, lane->floor);
+    size_t from = weir_chaos_place_of(lane, lane->work_floor), to = weir_chaos_place_of(lane, lane->floor);
     lane->work_floor = lane->floor;
     to = to < lane->emitted ? to : lane->emitted;
     if (to <= from)
@@ -246,7 +80,8 @@ static void advance(struct judge *judge, struct lane *lane, uint64_t now_ns)
 /* ---- commits ---- */
 
 /* When a run of that message next ended with ack or skip, in ms after the commit; negative: it never did. For words. */
-static double ended_after_ms(const struct judge *judge, const struct lane *lane, int64_t offset, uint64_t commit_ns)
+static double ended_after_ms(const struct judge *judge, const struct weir_chaos_lane *lane, int64_t offset,
+                             uint64_t commit_ns)
 {
     for (size_t place = 0; place < weir_ledger_count(judge->ledger); place++) {
         const struct weir_ledger_record *record = weir_ledger_at(judge->ledger, place);
@@ -258,15 +93,15 @@ static double ended_after_ms(const struct judge *judge, const struct lane *lane,
     return -1;
 }
 
-static void check_told(struct judge *judge, struct lane *lane, const struct weir_chaos_commit *commit)
+static void check_told(struct judge *judge, struct weir_chaos_lane *lane, const struct weir_chaos_commit *commit)
 {
     bool excuses = commit->stranger || (lane->strange && judge->terms->policy_skips);
     int64_t end = lane->has_map && lane->map.end > lane->floor ? lane->map.end : lane->floor;
-    for (size_t index = place_of(lane, lane->passed); index < lane->count; index++) {
-        struct message *message = &lane->messages[index];
+    for (size_t index = weir_chaos_place_of(lane, lane->passed); index < lane->count; index++) {
+        struct weir_chaos_message *message = &lane->messages[index];
         if (message->offset >= end)
             break;
-        if (!is_told(lane, message->offset) || is_finished(message) || message->excused)
+        if (!is_told(lane, message->offset) || may_be_told(judge, message, commit->monotonic_ns))
             continue;
         message->excused = true; /* or counted: once is enough */
         if (excuses)
@@ -275,8 +110,9 @@ static void check_told(struct judge *judge, struct lane *lane, const struct weir
         if (!judge->result->text[0])
             weir_chaos_blame(judge->result,
                              "partition %" PRId32 ": a commit at offset %" PRId64 " tells that offset %" PRId64
-                             " is finished, which it was not (%.1f ms later; < 0: never)",
+                             " is finished, which it was not (%s%.1f ms later; < 0: never)",
                              lane->partition, lane->floor, message->offset,
+                             is_finished(message) ? "what it emitted was not in the log; it ran again " : "",
                              ended_after_ms(judge, lane, message->offset, commit->monotonic_ns));
         judge->result->ok = false;
     }
@@ -286,7 +122,7 @@ static void check_told(struct judge *judge, struct lane *lane, const struct weir
 
 static void take_commit(struct judge *judge, const struct weir_chaos_commit *commit)
 {
-    struct lane *lane = lane_of(judge, commit->topic_hash, commit->partition);
+    struct weir_chaos_lane *lane = weir_chaos_lane_of(&judge->lanes, commit->topic_hash, commit->partition);
     struct weir_map_log any = {0, -1};
     if (!lane)
         return;
@@ -314,16 +150,18 @@ static void take_commits(struct judge *judge, uint64_t now_ns)
 /* ---- runs: V4 ---- */
 
 /* Somebody begins with this partition: what may come again now? */
-static void bound_duplicates(struct judge *judge, const struct lane *lane)
+static void bound_duplicates(struct judge *judge, const struct weir_chaos_lane *lane)
 {
-    for (size_t index = place_of(lane, lane->floor); index < lane->count; index++) { /* below it all is told */
-        const struct message *message = &lane->messages[index];
-        if ((is_finished(message) || message->running > 0) && !is_told(lane, message->offset))
+    for (size_t index = weir_chaos_place_of(lane, lane->floor); index < lane->count;
+         index++) { /* below it all is told */
+        const struct weir_chaos_message *message = &lane->messages[index];
+        bool begun = message->class != WEIR_CLASS_EXPIRED || message->offset <= lane->started;
+        if (begun && (is_finished(message) || message->running > 0) && !is_told(lane, message->offset))
             judge->result->duplicates_bound++;
     }
 }
 
-static void take_tenure(struct judge *judge, struct lane *lane, const struct weir_ledger_record *start)
+static void take_tenure(struct judge *judge, struct weir_chaos_lane *lane, const struct weir_ledger_record *start)
 {
     if (lane->waiting_ns > 0 && (lane->owner != start->process || lane->tenure_count == 0)) {
         at_most(&judge->result->recovery_ms, (start->monotonic_ns - lane->waiting_ns) / MS_NS);
@@ -332,20 +170,20 @@ static void take_tenure(struct judge *judge, struct lane *lane, const struct wei
     for (size_t index = 0; index < lane->tenure_count; index++)
         if (lane->tenures[index].process == start->process && lane->tenures[index].epoch == start->note)
             return;
-    if (lane->tenure_count == TENURES_MAX) {
+    if (lane->tenure_count == WEIR_CHAOS_TENURES_MAX) {
         weir_chaos_blame(judge->result, "a partition had more than %d owners: the harness cannot keep them",
-                         TENURES_MAX);
+                         WEIR_CHAOS_TENURES_MAX);
         return;
     }
     if (lane->tenure_count > 0)
         bound_duplicates(judge, lane);
-    lane->tenures[lane->tenure_count++] = (struct tenure){start->process, start->note};
+    lane->tenures[lane->tenure_count++] = (struct weir_chaos_tenure){start->process, start->note};
     lane->owner = start->process;
 }
 
 static void take_start(struct judge *judge, const struct weir_ledger_record *record)
 {
-    struct message *message = message_of(judge, record);
+    struct weir_chaos_message *message = weir_chaos_message_of(&judge->lanes, record);
     if (!message) {
         judge->result->lost++;
         weir_chaos_blame(judge->result,
@@ -353,13 +191,15 @@ static void take_start(struct judge *judge, const struct weir_ledger_record *rec
                          record->partition, record->offset);
         return;
     }
-    take_tenure(judge, lane_of(judge, record->topic_hash, record->partition), record);
+    struct weir_chaos_lane *lane = weir_chaos_lane_of(&judge->lanes, record->topic_hash, record->partition);
+    take_tenure(judge, lane, record);
+    lane->started = record->offset > lane->started ? record->offset : lane->started;
     message->running++;
 }
 
 static void take_end(struct judge *judge, const struct weir_ledger_record *record)
 {
-    struct message *message = message_of(judge, record);
+    struct weir_chaos_message *message = weir_chaos_message_of(&judge->lanes, record);
     if (!message)
         return;
     message->running -= message->running > 0;
@@ -372,9 +212,9 @@ static void take_end(struct judge *judge, const struct weir_ledger_record *recor
 
 static void leave_lanes(struct judge *judge, const struct weir_ledger_record *event)
 {
-    for (size_t index = 0; index < judge->lane_count; index++) {
-        struct lane *lane = &judge->lanes[index];
-        bool work = place_of(lane, lane->work_floor) < lane->emitted;
+    for (size_t index = 0; index < judge->lanes.lane_count; index++) {
+        struct weir_chaos_lane *lane = &judge->lanes.lanes[index];
+        bool work = weir_chaos_place_of(lane, lane->work_floor) < lane->emitted;
         if (lane->tenure_count > 0 && lane->owner == event->process && work && lane->waiting_ns == 0)
             lane->waiting_ns = event->monotonic_ns;
     }
@@ -391,6 +231,7 @@ static void take_event(struct judge *judge, const struct weir_ledger_record *eve
         break;
     case WEIR_EVENT_KILL:
     case WEIR_EVENT_LEAVE:
+    case WEIR_EVENT_CRASH:
         judge->result->disturbances++;
         leave_lanes(judge, event);
         break;
@@ -417,16 +258,16 @@ static void take_event(struct judge *judge, const struct weir_ledger_record *eve
         }
         break;
     case WEIR_EVENT_CONTINUE:
-        for (size_t index = 0; index < judge->lane_count; index++)
-            if (judge->lanes[index].owner == event->process)
-                judge->lanes[index].waiting_ns = 0; /* nobody had taken it over */
+        for (size_t index = 0; index < judge->lanes.lane_count; index++)
+            if (judge->lanes.lanes[index].owner == event->process)
+                judge->lanes.lanes[index].waiting_ns = 0; /* nobody had taken it over */
         break;
     }
 }
 
 static void take_emit(struct judge *judge, const struct weir_ledger_record *record)
 {
-    struct lane *lane = lane_of(judge, record->topic_hash, record->partition);
+    struct weir_chaos_lane *lane = weir_chaos_lane_of(&judge->lanes, record->topic_hash, record->partition);
     lane->emitted++;
     judge->result->messages++;
     judge->work += record->offset >= lane->work_floor; /* its handler may have been quicker than this note of it */
@@ -436,15 +277,47 @@ static void take_emit(struct judge *judge, const struct weir_ledger_record *reco
 
 /* ---- the whole ---- */
 
-static void note_letters(struct judge *judge)
+/* What was read back: letters, and outputs, of which the first counts. */
+static void take_read_back(struct judge *judge, const struct weir_ledger_record *record)
+{
+    struct weir_chaos_message *message = weir_chaos_message_of(&judge->lanes, record);
+    if (!message)
+        return;
+    if (record->kind == WEIR_LEDGER_OUTPUT) {
+        if (record->monotonic_ns < message->output_ns)
+            message->output_ns = record->monotonic_ns;
+        return;
+    }
+    judge->result->duplicates += message->letter;
+    message->letter = true;
+}
+
+static void note_read_back(struct judge *judge)
 {
     for (size_t place = 0; place < weir_ledger_count(judge->ledger); place++) {
         const struct weir_ledger_record *record = weir_ledger_at(judge->ledger, place);
-        struct message *message = record && record->kind == WEIR_LEDGER_LETTER ? message_of(judge, record) : NULL;
-        if (message && message->letter)
-            judge->result->duplicates++;
-        if (message)
-            message->letter = true;
+        if (record && (record->kind == WEIR_LEDGER_LETTER || record->kind == WEIR_LEDGER_OUTPUT))
+            take_read_back(judge, record);
+    }
+}
+
+static void take_record(struct judge *judge, const struct weir_ledger_record *record)
+{
+    switch ((enum weir_ledger_kind)record->kind) {
+    case WEIR_LEDGER_EMIT:
+        take_emit(judge, record);
+        break;
+    case WEIR_LEDGER_START:
+        take_start(judge, record);
+        break;
+    case WEIR_LEDGER_END:
+        take_end(judge, record);
+        break;
+    case WEIR_LEDGER_EVENT:
+        take_event(judge, record);
+        break;
+    default: /* of the other verdicts, or looked at before */
+        break;
     }
 }
 
@@ -452,28 +325,29 @@ static void walk(struct judge *judge)
 {
     for (size_t place = 0; place < weir_ledger_count(judge->ledger); place++) {
         const struct weir_ledger_record *record = weir_ledger_at(judge->ledger, place);
-        if (!record || record->kind == WEIR_LEDGER_LETTER || record->kind == WEIR_LEDGER_GONE)
+        if (!record || record->kind == WEIR_LEDGER_LETTER || record->kind == WEIR_LEDGER_OUTPUT ||
+            record->kind == WEIR_LEDGER_GONE)
             continue;
         take_commits(judge, record->monotonic_ns);
-        if (record->kind == WEIR_LEDGER_EMIT)
-            take_emit(judge, record);
-        else if (record->kind == WEIR_LEDGER_START)
-            take_start(judge, record);
-        else if (record->kind == WEIR_LEDGER_END)
-            take_end(judge, record);
-        else
-            take_event(judge, record);
+        take_record(judge, record);
     }
     take_commits(judge, UINT64_MAX);
+}
+
+/* Is there nothing left to be done about it? That of stale ones is for F4 to say. */
+static bool is_over(const struct weir_chaos_message *message)
+{
+    return message->finishes > 0 || message->letter || message->excused || message->class == WEIR_CLASS_UNWANTED ||
+           message->class == WEIR_CLASS_STALE;
 }
 
 static void check_finished(struct judge *judge)
 {
     uint64_t unfinished = 0;
-    const struct message *first = NULL;
-    for (size_t index = 0; index < judge->message_count; index++) {
-        const struct message *message = &judge->messages[index];
-        if (message->finishes > 0 || message->letter || message->excused)
+    const struct weir_chaos_message *first = NULL;
+    for (size_t index = 0; index < judge->lanes.message_count; index++) {
+        const struct weir_chaos_message *message = &judge->lanes.messages[index];
+        if (is_over(message))
             continue;
         first = first ? first : message;
         unfinished++;
@@ -482,6 +356,20 @@ static void check_finished(struct judge *judge)
         weir_chaos_blame(judge->result,
                          "%" PRIu64 " messages were never finished, the first partition %" PRId32 " offset %" PRId64,
                          unfinished, first->partition, first->offset);
+}
+
+/* At the end all is committed, so what a finished message has emitted is there. */
+static void check_outputs(struct judge *judge)
+{
+    for (size_t index = 0; index < judge->lanes.message_count && judge->terms->outputs; index++) {
+        const struct weir_chaos_message *message = &judge->lanes.messages[index];
+        if (message->finishes == 0 || message->letter || message->output_ns != UINT64_MAX)
+            continue;
+        judge->result->lost++;
+        weir_chaos_blame(judge->result,
+                         "partition %" PRId32 ": offset %" PRId64 " was finished, and what it emitted is not there",
+                         message->partition, message->offset);
+    }
 }
 
 static void check_bounds(struct judge *judge)
@@ -512,15 +400,15 @@ static void check_vacuous(struct judge *judge)
         weir_chaos_blame(result, "vacuous: the group has committed nothing");
 }
 
-static void clear(struct judge *judge)
+static bool judge_features(const struct weir_ledger *ledger, const struct weir_chaos_terms *terms,
+                           struct weir_chaos_result *result)
 {
-    for (size_t index = 0; index < judge->lane_count; index++) {
-        if (judge->lanes[index].has_map)
-            weir_map_deinit(&judge->lanes[index].map);
-        free(judge->lanes[index].tenures);
-    }
-    free(judge->lanes);
-    free(judge->messages);
+    return (!terms->batches || weir_chaos_judge_batches(ledger, terms, result)) &&
+           (!terms->states || weir_chaos_judge_states(ledger, terms, result)) &&
+           (!terms->outputs || weir_chaos_judge_outputs(ledger, terms, result)) &&
+           (!terms->filters || weir_chaos_judge_filters(ledger, terms, result)) &&
+           weir_chaos_judge_rates(ledger, terms, result) &&
+           (!terms->spares_attempts || weir_chaos_judge_attempts(ledger, terms, result));
 }
 
 void weir_chaos_judge(const struct weir_ledger *ledger, const struct weir_chaos_history *history,
@@ -528,18 +416,17 @@ void weir_chaos_judge(const struct weir_ledger *ledger, const struct weir_chaos_
 {
     struct judge judge = {.ledger = ledger, .history = history, .terms = terms, .result = result};
     *result = (struct weir_chaos_result){.runs = 1, .ok = true, .close_ms = result->close_ms};
-    list_messages(&judge);
-    if (!judge.failed)
-        list_lanes(&judge);
+    judge.failed = !weir_chaos_lanes_init(&judge.lanes, ledger);
     if (!judge.failed) {
-        note_letters(&judge);
+        note_read_back(&judge);
         walk(&judge);
         check_finished(&judge);
+        check_outputs(&judge);
         check_bounds(&judge);
         check_vacuous(&judge);
     }
-    judge.failed |= !weir_chaos_judge_keys(ledger, terms, result);
+    judge.failed |= !weir_chaos_judge_keys(ledger, terms, result) || !judge_features(ledger, terms, result);
     if (judge.failed)
         weir_chaos_blame(result, "memory was short: not all was judged");
-    clear(&judge);
+    weir_chaos_lanes_deinit(&judge.lanes);
 }

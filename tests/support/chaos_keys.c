@@ -6,82 +6,28 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { OPEN_MAX = 64 };
+enum { OPEN_MAX = 256 };
 
 /* How long after it has been woken, or told of a loss, a process may still begin or carry on runs of what it had. */
 #define BELATED_NS 10000000000ull
 
-struct run {
-    const struct weir_ledger_record *record;
-    size_t place;
-};
-
-struct list {
-    struct run *all;
-    size_t count;
-};
-
-#define COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
-
-static int compare_key(const struct weir_ledger_record *a, const struct weir_ledger_record *b)
-{
-    int order = COMPARE(a->topic_hash, b->topic_hash);
-    if (!order)
-        order = COMPARE(a->partition, b->partition);
-    return order ? order : COMPARE(a->key_hash, b->key_hash);
-}
-
-static int by_key(const void *a, const void *b)
-{
-    const struct run *left = a, *right = b;
-    int order = compare_key(left->record, right->record);
-    return order ? order : COMPARE(left->place, right->place);
-}
-
-static int compare_message(const struct weir_ledger_record *a, const struct weir_ledger_record *b)
-{
-    int order = COMPARE(a->topic_hash, b->topic_hash);
-    if (!order)
-        order = COMPARE(a->partition, b->partition);
-    return order ? order : COMPARE(a->offset, b->offset);
-}
-
-static int by_message(const void *a, const void *b)
-{
-    return compare_message(((const struct run *)a)->record, ((const struct run *)b)->record);
-}
-
-/* Records of two kinds; kept in the order of their places. False where memory is short. */
-static bool collect(const struct weir_ledger *ledger, int kind, int other, struct list *list)
-{
-    size_t count = weir_ledger_count(ledger);
-    list->all = malloc((count + 1) * sizeof *list->all);
-    for (size_t place = 0; place < count && list->all; place++) {
-        const struct weir_ledger_record *record = weir_ledger_at(ledger, place);
-        if (record && (record->kind == kind || record->kind == other))
-            list->all[list->count++] = (struct run){record, place};
-    }
-    return list->all != NULL;
-}
-
 struct judge {
     const struct weir_chaos_terms *terms;
     struct weir_chaos_result *result;
-    struct list runs, letters, fates; /* fates: GONE and EVENT */
+    struct weir_chaos_runs runs, letters, fates; /* fates: GONE and EVENT */
 };
 
 static bool has_letter(const struct judge *judge, const struct weir_ledger_record *record)
 {
-    struct run key = {record, 0};
-    return bsearch(&key, judge->letters.all, judge->letters.count, sizeof key, by_message) != NULL;
+    return weir_chaos_has(&judge->letters, record);
 }
 
 /* ---- overlaps ---- */
 
-static bool is_gone(const struct judge *judge, const struct run *open, size_t place)
+static bool is_gone(const struct judge *judge, const struct weir_chaos_run *open, size_t place)
 {
     for (size_t index = 0; index < judge->fates.count && judge->fates.all[index].place < place; index++) {
-        const struct run *fate = &judge->fates.all[index];
+        const struct weir_chaos_run *fate = &judge->fates.all[index];
         bool ends = fate->record->kind == WEIR_LEDGER_GONE ||
                     (fate->record->kind == WEIR_LEDGER_EVENT && fate->record->outcome == WEIR_EVENT_KILL);
         if (ends && fate->place > open->place && fate->record->process == open->record->process)
@@ -113,7 +59,7 @@ static bool has_lost(const struct judge *judge, uint32_t process, uint64_t at_ns
 }
 
 struct open {
-    struct run run;
+    struct weir_chaos_run run;
     bool counted;
 };
 
@@ -161,6 +107,8 @@ static struct latest *latest_of(struct walk *walk, const struct weir_ledger_reco
 
 static void check_order(struct judge *judge, struct walk *walk, const struct weir_ledger_record *start)
 {
+    if (start->number > 0)
+        return; /* in a batch: F1 */
     struct latest *latest = latest_of(walk, start);
     if (!latest) {
         walk->latest[walk->latest_count++ % OPEN_MAX] = (struct latest){.record = start};
@@ -180,7 +128,13 @@ static void check_order(struct judge *judge, struct walk *walk, const struct wei
     *latest = (struct latest){.record = start};
 }
 
-static void walk_start(struct judge *judge, struct walk *walk, const struct run *start)
+/* Runs of one batch are one run. */
+static bool is_one_run(const struct weir_ledger_record *open, const struct weir_ledger_record *start)
+{
+    return open->process == start->process && open->number > 0 && open->number == start->number;
+}
+
+static void walk_start(struct judge *judge, struct walk *walk, const struct weir_chaos_run *start)
 {
     check_order(judge, walk, start->record);
     for (size_t index = 0; index < walk->open_count;) {
@@ -188,12 +142,15 @@ static void walk_start(struct judge *judge, struct walk *walk, const struct run 
             walk->open[index] = walk->open[--walk->open_count];
             continue;
         }
-        if (!walk->open[index].counted)
+        if (!walk->open[index].counted && !is_one_run(walk->open[index].run.record, start->record))
             classify(judge, &walk->open[index], start->record);
         index++;
     }
     if (walk->open_count < OPEN_MAX)
         walk->open[walk->open_count++] = (struct open){.run = *start};
+    else
+        weir_chaos_blame(judge->result, "a key has more than %d runs at a time: the harness cannot keep them",
+                         OPEN_MAX);
 }
 
 static void walk_end(struct walk *walk, const struct weir_ledger_record *end)
@@ -219,10 +176,9 @@ static void walk_all(struct judge *judge)
 {
     static const struct walk none;
     struct walk walk = none;
-    qsort(judge->runs.all, judge->runs.count, sizeof *judge->runs.all, by_key);
     for (size_t index = 0; index < judge->runs.count; index++) {
-        const struct run *run = &judge->runs.all[index];
-        if (index == 0 || compare_key(run->record, run[-1].record) != 0)
+        const struct weir_chaos_run *run = &judge->runs.all[index];
+        if (index == 0 || weir_chaos_compare_key(run->record, run[-1].record) != 0)
             walk.open_count = walk.latest_count = 0;
         if (run->record->kind == WEIR_LEDGER_START)
             walk_start(judge, &walk, run);
@@ -253,16 +209,16 @@ bool weir_chaos_judge_keys(const struct weir_ledger *ledger, const struct weir_c
                            struct weir_chaos_result *result)
 {
     struct judge judge = {.terms = terms, .result = result};
-    bool whole = collect(ledger, WEIR_LEDGER_START, WEIR_LEDGER_END, &judge.runs);
-    whole = collect(ledger, WEIR_LEDGER_LETTER, WEIR_LEDGER_LETTER, &judge.letters) && whole;
-    whole = collect(ledger, WEIR_LEDGER_GONE, WEIR_LEDGER_EVENT, &judge.fates) && whole;
+    bool whole =
+        weir_chaos_collect(ledger, 1 << WEIR_LEDGER_START | 1 << WEIR_LEDGER_END, weir_chaos_by_key, &judge.runs) &&
+        weir_chaos_collect(ledger, 1 << WEIR_LEDGER_LETTER, weir_chaos_by_message, &judge.letters) &&
+        weir_chaos_collect(ledger, 1 << WEIR_LEDGER_GONE | 1 << WEIR_LEDGER_EVENT, NULL, &judge.fates);
     if (whole) {
-        qsort(judge.letters.all, judge.letters.count, sizeof *judge.letters.all, by_message);
         walk_all(&judge);
         bound_involuntary(&judge);
     }
-    free(judge.runs.all);
-    free(judge.letters.all);
-    free(judge.fates.all);
+    weir_chaos_runs_deinit(&judge.runs);
+    weir_chaos_runs_deinit(&judge.letters);
+    weir_chaos_runs_deinit(&judge.fates);
     return whole;
 }
