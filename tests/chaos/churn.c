@@ -46,23 +46,15 @@ static bool disturb(struct weir_scene *scene, const char *const *settings)
     }
     if (busy < 0 || count_working(scene) <= ALIVE_MIN)
         return false;
-    if (what % 2)
+    if (what % 2 || scene->kills == 0)
         weir_scene_kill(scene, (unsigned)busy);
     else
         weir_scene_dismiss(scene, (unsigned)busy);
     return true;
 }
 
-/* `seconds` is how long the disturbances last. Large: 45 s of a long handler outlive every drain. */
-void weir_scenario_churn(struct weir_scene *scene)
+void weir_churn(struct weir_scene *scene, const char *const *settings, uint64_t limit_ms)
 {
-    weir_scene_set(scene);
-    atomic_store(&scene->settings.fails_percent, FAILS_PERCENT);
-    atomic_store(&scene->settings.dead_every, DEAD_EVERY);
-    atomic_store(&scene->settings.long_every, LONG_EVERY);
-    atomic_store(&scene->settings.long_ms, scene->large ? 45000 : 7000);
-    scene->terms.stall_ms_max += scene->large ? 45000 : 7000; /* the last message may be a long one */
-    const char *const *settings = WEIR_SCENE_SETTINGS(scene, "weir.window.messages.max", "64");
     weir_scene_produce(scene, scene->size.messages / 2);
     for (unsigned member = 0; member < scene->size.members; member++)
         weir_scene_start(scene, member, settings);
@@ -75,7 +67,20 @@ void weir_scenario_churn(struct weir_scene *scene)
         weir_scene_sleep(scene, 500 + weir_scene_below(scene, 1000));
         disturbances += disturb(scene, settings);
     }
+    WEIR_SCENE_REQUIRE(scene, scene->kills > 0, "vacuous: nobody was killed");
+    weir_scene_finish(scene, limit_ms);
+}
+
+/* Large: 45 s of a long handler outlive every drain. */
+void weir_scenario_churn(struct weir_scene *scene)
+{
+    weir_scene_set(scene);
+    atomic_store(&scene->settings.fails_percent, FAILS_PERCENT);
+    atomic_store(&scene->settings.dead_every, DEAD_EVERY);
+    atomic_store(&scene->settings.long_every, LONG_EVERY);
+    atomic_store(&scene->settings.long_ms, scene->large ? 45000 : 7000);
+    scene->terms.stall_ms_max += scene->large ? 45000 : 7000; /* the last message may be a long one */
     /* A handler of 45 s holds up all partitions of its worker, and may begin anew with the next owner. */
-    weir_scene_finish(scene, scene->large ? 300000 : 90000);
+    weir_churn(scene, WEIR_SCENE_SETTINGS(scene, "weir.window.messages.max", "64"), scene->large ? 300000 : 90000);
     weir_scene_judge(scene);
 }

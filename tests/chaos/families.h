@@ -5,6 +5,9 @@
 #include "tests/chaos/scenario.h"
 
 /* churn.c */
+/** Produce all, and let members come, go and be killed for `seconds` of the size, and as often as it asks for; then
+ *  wait until all is done, for at most `limit_ms`. */
+void weir_churn(struct weir_scene *scene, const char *const *settings, uint64_t limit_ms);
 void weir_scenario_churn(struct weir_scene *scene);
 
 /* deaths.c */
@@ -42,5 +45,29 @@ void weir_scenario_mirrored_cluster(struct weir_scene *scene);
 void weir_scenario_letters(struct weir_scene *scene);
 void weir_scenario_letters_slow(struct weir_scene *scene);
 void weir_scenario_poison(struct weir_scene *scene);
+
+/* batches.c */
+void weir_scenario_batches_key(struct weir_scene *scene);
+void weir_scenario_batches_any(struct weir_scene *scene);
+
+/* outputs.c */
+void weir_scenario_outputs(struct weir_scene *scene);
+void weir_scenario_outputs_batches(struct weir_scene *scene);
+
+/* states.c */
+void weir_scenario_states(struct weir_scene *scene);
+
+/* filters.c */
+void weir_scenario_filters(struct weir_scene *scene);
+void weir_scenario_rates(struct weir_scene *scene);
+
+/* supervision.c */
+void weir_scenario_outage(struct weir_scene *scene);
+void weir_scenario_escalation(struct weir_scene *scene);
+void weir_scenario_classes(struct weir_scene *scene);
+
+/* threads.c */
+void weir_scenario_blocking(struct weir_scene *scene);
+void weir_scenario_crashes(struct weir_scene *scene);
 
 #endif

@@ -8,7 +8,8 @@
  * What a scenario does
  *   weir_scene_set()      topic, group, dead letter topic, ledger
  *   ...                   produce, start, disturb: by the functions below, which note it in the ledger
- *   weir_scene_judge()    close the members, read the letters and the group's commits, judge
+ *   weir_scene_end()      close the members, read the letters and the outputs; for who wants to look at the ledger then
+ *   weir_scene_judge()    the same if need be, read the group's commits, judge
  *
  * Nothing here returns an error: what fails, fails the run, with its sentence. Thread: the scenario's own.
  */
@@ -55,10 +56,18 @@ struct weir_scene {
     struct weir_chaos_result *result; /* shared with main.c */
 
     struct weir_stage stage;
-    char letters[128]; /* dead letter topic */
+    char letters[128];         /* dead letter topic */
+    char outputs[128];         /* what handlers emit to; "": nothing */
+    const char *letter_reason; /* that each letter must have in its header weir.dlq.reason; NULL: any */
+    uint64_t letter_count;     /* that were read back */
     struct weir_member members[WEIR_SCENE_MEMBERS_MAX];
     uint64_t left_ms[WEIR_SCENE_MEMBERS_MAX]; /* when it was sent SIGTERM; 0: it was not */
     struct weir_member_board settings;        /* what boards say at a start: work_us and the like */
+    bool may_escalate;                        /* members may end by WEIR_ESCALATED */
+    bool is_over;                             /* weir_scene_end() was called */
+    uint64_t kills, escalated; /* members that were killed, or have crashed; that have ended by WEIR_ESCALATED */
+    struct weir_counters sums; /* of members that have closed */
+    struct weir_error said;    /* what the last one that escalated has said */
     uint64_t began_ms, told_ms;
     uint64_t strangers_before_ms; /* commits before it are not those of members */
     int64_t ahead_ns;             /* of the wall clock before the monotonic one, as the scene began */
@@ -66,6 +75,8 @@ struct weir_scene {
 
 /** Topic, group, dead letter topic and ledger, by the scene's size; terms by default. */
 void weir_scene_set(struct weir_scene *scene);
+/** Handlers emit, from here on, to a topic of the scene's own; what is in it is judged. */
+void weir_scene_emit(struct weir_scene *scene);
 /** Messages numbered on, over the scene's keys. */
 void weir_scene_produce(struct weir_scene *scene, uint64_t count);
 
@@ -86,6 +97,10 @@ void weir_scene_continue(struct weir_scene *scene, unsigned member); /* SIGCONT 
 void weir_scene_dismiss(struct weir_scene *scene, unsigned member);
 /** Has a dismissed member ended? Then its time to close is noted, and it may be started again. */
 bool weir_scene_reap(struct weir_scene *scene, unsigned member);
+/** Has it ended by abort()? Then it is noted, and may be started again. */
+bool weir_scene_reap_crash(struct weir_scene *scene, unsigned member);
+/** Members' downstream is away, or back: enum weir_member_down. */
+void weir_scene_down(struct weir_scene *scene, uint64_t down);
 /** SIGTERM and wait. */
 void weir_scene_leave(struct weir_scene *scene, unsigned member);
 /** Act on the cluster in use, noted as a disturbance, see weir_broker_control; no progress is expected until the second
@@ -120,8 +135,15 @@ void weir_scene_finish(struct weir_scene *scene, uint64_t limit_ms);
 
 /* ---- the end ---- */
 
-/** Close what runs, read letters and commits, judge; the stage goes away. */
+/** Close what runs, read letters and outputs to the ledger. */
+void weir_scene_end(struct weir_scene *scene);
+/** That, unless it was done; then read the commits, judge; the stage goes away. */
 void weir_scene_judge(struct weir_scene *scene);
+
+/** Is there a record of this kind, place for place? For scenarios' own verdicts. NULL: not sealed, or of another kind.
+ */
+const struct weir_ledger_record *weir_scene_record(const struct weir_scene *scene, size_t place,
+                                                   enum weir_ledger_kind kind);
 
 /** Ask for something of the run; what is not so is its failure, and the run goes on. */
 #define WEIR_SCENE_REQUIRE(scene, condition, ...)              \
