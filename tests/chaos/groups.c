@@ -67,8 +67,7 @@ void weir_scenario_static_eager(struct weir_scene *scene)
 
 /* ---- slow handlers ---- */
 
-/* Each member has one slow run in so many of its own: SLOW at most, and one less for each further member at least. */
-enum { POLL_MS = 4000, HANDLER_MS = 6000, SLOW = 10 };
+enum { POLL_MS = 4000, HANDLER_MS = 6000 };
 
 /* How many runs took longer than max.poll.interval.ms, by the ledger: each is noted as a disturbance. */
 static void note_slow(struct weir_scene *scene)
@@ -89,11 +88,12 @@ static void note_slow(struct weir_scene *scene)
     free(started_ns);
 }
 
-/* Nobody leaves the group for handlers that are longer than max.poll.interval.ms, and nothing runs twice. */
+/* Nobody leaves the group for handlers that are longer than max.poll.interval.ms, and nothing runs twice. As many
+ * messages as there are disturbances have them, each of another key. */
 void weir_scenario_slow(struct weir_scene *scene)
 {
     weir_scene_set(scene);
-    atomic_store(&scene->settings.long_every, scene->size.messages / SLOW);
+    atomic_store(&scene->settings.long_each, scene->size.messages / scene->size.disturbances);
     atomic_store(&scene->settings.long_ms, HANDLER_MS);
     const char *const *settings = WEIR_SCENE_SETTINGS(scene, "max.poll.interval.ms", "4000", "session.timeout.ms",
                                                       "3000", "weir.revoke.drain.ms.max", "2000");

@@ -29,7 +29,7 @@ const struct weir_scenario weir_scenarios[] = {
     {"static-eager", "static members bounce, range",
      {3, 12, 20000, 600, 6000, 4, 12}, {4, 24, 100000, 3000, 6000, 20, 60}, weir_scenario_static_eager},
     {"slow", "handlers of 6 s where max.poll.interval.ms is 4 s",
-     {2, 8, 4000, 400, 500, 3, 15}, {4, 16, 40000, 4000, 500, 7, 60}, weir_scenario_slow},
+     {2, 8, 4000, 400, 500, 10, 20}, {4, 16, 40000, 4000, 500, 10, 60}, weir_scenario_slow},
     {"leaders", "three brokers: leaders killed, the coordinator stopped during a rebalance",
      {3, 12, 12000, 600, 3000, 2, 30}, {4, 24, 60000, 3000, 3000, 10, 120}, weir_scenario_leaders},
     {"mirrored", "group and metadata copied to another topic",
