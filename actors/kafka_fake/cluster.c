@@ -64,6 +64,26 @@ const char *weir_fake_intern(struct weir_fake_cluster *cluster, const char *text
     return name->text;
 }
 
+void weir_fake_offsets_free(struct weir_kafka_offset *offsets, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free((void *)(uintptr_t)offsets[i].metadata);
+    free(offsets);
+}
+
+struct weir_kafka_offset *weir_fake_offsets_copy(struct weir_fake_cluster *cluster,
+                                                 const struct weir_kafka_offset *offsets, size_t count)
+{
+    struct weir_kafka_offset *copy = weir_fake_allocate(count * sizeof *copy);
+    for (size_t i = 0; i < count; i++) {
+        copy[i] = offsets[i];
+        copy[i].topic = weir_fake_intern(cluster, offsets[i].topic);
+        copy[i].metadata = offsets[i].metadata ? weir_fake_copy_text(offsets[i].metadata) : NULL;
+        copy[i].error = WEIR_KAFKA_NONE;
+    }
+    return copy;
+}
+
 /* ---- sets of partitions ---- */
 
 static size_t find(const struct fake_set *set, const char *topic, int32_t partition)

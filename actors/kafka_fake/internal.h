@@ -142,6 +142,10 @@ struct weir_fake_cluster {
 };
 
 const char *weir_fake_intern(struct weir_fake_cluster *cluster, const char *text);
+/* With metadata of their own, topics interned, and no errors. */
+struct weir_kafka_offset *weir_fake_offsets_copy(struct weir_fake_cluster *cluster,
+                                                 const struct weir_kafka_offset *offsets, size_t count);
+void weir_fake_offsets_free(struct weir_kafka_offset *offsets, size_t count);
 uint64_t weir_fake_now(const struct weir_fake_cluster *cluster);
 bool weir_fake_roll(struct weir_fake_cluster *cluster, uint16_t thousandths);
 uint64_t weir_fake_between(struct weir_fake_cluster *cluster, uint64_t low, uint64_t high); /* both included */

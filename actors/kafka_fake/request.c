@@ -53,38 +53,18 @@ bool weir_fake_failure_take(struct weir_fake_client *client, enum weir_fake_requ
 
 /* ---- a request's memory ---- */
 
-static void offsets_free(struct weir_kafka_offset *offsets, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        free((void *)(uintptr_t)offsets[i].metadata);
-    free(offsets);
-}
-
 static void request_free(void *argument)
 {
     struct request *request = argument;
-    offsets_free(request->offsets, request->count);
+    weir_fake_offsets_free(request->offsets, request->count);
     free(request);
-}
-
-static struct weir_kafka_offset *offsets_copy(struct weir_fake_cluster *cluster,
-                                              const struct weir_kafka_offset *offsets, size_t count)
-{
-    struct weir_kafka_offset *copy = weir_fake_allocate(count * sizeof *copy);
-    for (size_t i = 0; i < count; i++) {
-        copy[i] = offsets[i];
-        copy[i].topic = weir_fake_intern(cluster, offsets[i].topic);
-        copy[i].metadata = offsets[i].metadata ? weir_fake_copy_text(offsets[i].metadata) : NULL;
-        copy[i].error = WEIR_KAFKA_NONE;
-    }
-    return copy;
 }
 
 static struct request *request_clone(const struct request *request)
 {
     struct request *clone = weir_fake_allocate(sizeof *clone);
     *clone = *request;
-    clone->offsets = offsets_copy(request->client->cluster, request->offsets, request->count);
+    clone->offsets = weir_fake_offsets_copy(request->client->cluster, request->offsets, request->count);
     return clone;
 }
 
@@ -439,7 +419,7 @@ static int send_request(struct weir_fake_client *client, enum weir_fake_request 
     request->client = client;
     request->kind = kind;
     request->tag = tag;
-    request->offsets = offsets_copy(cluster, offsets, count);
+    request->offsets = weir_fake_offsets_copy(cluster, offsets, count);
     request->count = count;
     request->deadline_ns = weir_fake_now(cluster) + cluster->settings.request_timeout_ns;
     request->member_id = client->member_id;

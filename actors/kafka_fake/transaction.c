@@ -34,17 +34,10 @@ struct request {
 
 /* ---- what is kept ---- */
 
-static void offsets_free(struct weir_kafka_offset *offsets, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        free((void *)(uintptr_t)offsets[i].metadata);
-    free(offsets);
-}
-
 static void request_free(void *argument)
 {
     struct request *request = argument;
-    offsets_free(request->offsets, request->count);
+    weir_fake_offsets_free(request->offsets, request->count);
     free(request);
 }
 
@@ -52,7 +45,7 @@ void weir_fake_transactions_free(struct weir_fake_cluster *cluster)
 {
     for (struct fake_transaction *transaction = cluster->transactions, *next; transaction; transaction = next) {
         next = transaction->next;
-        offsets_free(transaction->offsets, transaction->offset_count);
+        weir_fake_offsets_free(transaction->offsets, transaction->offset_count);
         free(transaction->writes);
         free(transaction);
     }
@@ -232,19 +225,6 @@ static void do_begin(struct request *request)
     client->transaction = transaction;
 }
 
-static struct weir_kafka_offset *offsets_copy(struct weir_fake_cluster *cluster,
-                                              const struct weir_kafka_offset *offsets, size_t count)
-{
-    struct weir_kafka_offset *copy = weir_fake_allocate(count * sizeof *copy);
-    for (size_t i = 0; i < count; i++) {
-        copy[i] = offsets[i];
-        copy[i].topic = weir_fake_intern(cluster, offsets[i].topic);
-        copy[i].metadata = offsets[i].metadata ? weir_fake_copy_text(offsets[i].metadata) : NULL;
-        copy[i].error = WEIR_KAFKA_NONE;
-    }
-    return copy;
-}
-
 static bool is_too_large(const struct weir_fake_cluster *cluster, const struct request *request)
 {
     for (size_t i = 0; i < request->count; i++) {
@@ -283,7 +263,7 @@ static void do_offsets(struct request *request)
         client->transaction->doomed = true;
     } else {
         begin_time(client->transaction);
-        offsets_free(client->transaction->offsets, client->transaction->offset_count);
+        weir_fake_offsets_free(client->transaction->offsets, client->transaction->offset_count);
         client->transaction->offsets = request->offsets;
         client->transaction->offset_count = request->count;
         request->offsets = NULL;
@@ -472,7 +452,7 @@ static int send_request(struct weir_kafka *kafka, enum kind kind, const struct w
     *request = (struct request){.client = client,
                                 .kind = kind,
                                 .tag = tag,
-                                .offsets = count > 0 ? offsets_copy(cluster, offsets, count) : NULL,
+                                .offsets = count > 0 ? weir_fake_offsets_copy(cluster, offsets, count) : NULL,
                                 .count = count,
                                 .deadline_ns = weir_fake_now(cluster) + cluster->settings.request_timeout_ns,
                                 .member_id = client->member_id,

@@ -28,15 +28,6 @@ static struct weir_world *make(const struct weir_own *own, unsigned messages)
     return make_with_pool(own, messages, 0);
 }
 
-static void close_world(struct weir_world *world)
-{
-    bool closed = weir_world_close(world, 60 * SECOND);
-    struct weir_world_verdict verdict = weir_world_verdict(world);
-    cr_assert(verdict.ok, "%s", verdict.text);
-    cr_assert(closed);
-    weir_world_destroy(world);
-}
-
 static uint64_t begin(struct weir_message *message, struct weir_world_process *process)
 {
     uint64_t run;
@@ -92,7 +83,7 @@ Test(bounds, no_more_is_unfinished_than_the_window_allows_and_it_opens_at_the_lo
         weir_world_run(world, 2 * SECOND);
     }
     cr_assert(weir_world_is_finished(world));
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 Test(bounds, what_is_given_out_keeps_no_fetch_response_alive)
@@ -114,7 +105,7 @@ Test(bounds, what_is_given_out_keeps_no_fetch_response_alive)
         weir_world_run(world, 2 * SECOND);
     }
     cr_assert(weir_world_is_finished(world));
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 static unsigned lying_in_responses;
@@ -133,7 +124,7 @@ Test(bounds, handlers_that_may_block_keep_no_fetch_response_alive)
     cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
     cr_assert_eq(weir_world_tally(world)->runs, 100);
     cr_assert_eq(lying_in_responses, 0);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 Test(bounds, bytes_come_back_with_the_messages)
@@ -156,7 +147,7 @@ Test(bounds, bytes_come_back_with_the_messages)
     weir_consumer_stats(weir_own_consumer(), &stats, sizeof stats);
     cr_assert_eq(stats.in_flight, 0);
     cr_assert_eq(stats.in_flight_bytes, 0);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* ---- attempts and the budget ---- */
@@ -174,7 +165,7 @@ Test(bounds, a_message_runs_exactly_as_often_as_it_may)
     cr_assert(weir_world_run_until_finished(world, 600 * SECOND));
     cr_assert_eq(weir_world_tally(world)->letters, 30);
     cr_assert_eq(weir_world_tally(world)->runs, 4 * 30);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 static enum weir_outcome dead(struct weir_message *message, void *user)
@@ -192,7 +183,7 @@ Test(bounds, no_more_dead_letters_go_out_than_the_budget_holds)
     weir_world_run(world, 60 * SECOND);
     cr_assert_geq(weir_world_tally(world)->letters, 10);
     cr_assert_leq(weir_world_tally(world)->letters, 12);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* ---- restarts ---- */
@@ -214,7 +205,7 @@ Test(restart, goes_on_where_the_policy_had_put_a_consumer_that_crashed_before_it
     weir_world_append(world, "orders", 0, 2);
     weir_world_start(world);
     cr_assert(weir_world_run_until_finished(world, 60 * SECOND), "the policy was asked again, and chose another end");
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 static bool holds_first;
@@ -242,7 +233,7 @@ Test(restart, runs_nothing_again_that_was_finished_above_the_floor)
     cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
     weir_world_run(world, 5 * SECOND);
     cr_assert_eq(weir_world_tally(world)->duplicates, 0);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* ---- partitions that move ---- */
@@ -263,7 +254,7 @@ Test(drain, lets_running_handlers_finish_so_that_none_runs_beside_another)
         cr_assert(weir_world_run_until_finished(world, 300 * SECOND));
         cr_assert_eq(weir_world_tally(world)->overlaps_elsewhere, 0, "seed %llu", (unsigned long long)seed);
         cr_assert_eq(weir_world_tally(world)->duplicates, 0, "seed %llu", (unsigned long long)seed);
-        close_world(world);
+        weir_own_close_world(world);
     }
 }
 
@@ -288,7 +279,7 @@ Test(drain, does_not_wait_for_dead_letters_that_are_refused)
         cr_assert_gt(held, 0, "seed %llu: nothing was given away within 5 s", (unsigned long long)seed);
         weir_fake_set_faults(weir_world_cluster(world), &(struct weir_fake_faults){0});
         cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
-        close_world(world);
+        weir_own_close_world(world);
     }
 }
 
@@ -335,7 +326,7 @@ Test(sleeping, past_its_session_a_process_starts_no_handler_before_it_is_a_membe
         cr_assert_eq(started_without_lease, 0, "seed %llu: %u handlers", (unsigned long long)seed,
                      started_without_lease);
         tested += weir_world_tally(world)->runs > runs;
-        close_world(world);
+        weir_own_close_world(world);
     }
     cr_assert_gt(tested, 0);
 }

@@ -55,15 +55,6 @@ static struct weir_world *make(const char *const *options, unsigned messages)
     return make_with(options, messages, false);
 }
 
-static void close_world(struct weir_world *world)
-{
-    bool closed = weir_world_close(world, 60 * SECOND);
-    struct weir_world_verdict verdict = weir_world_verdict(world);
-    cr_assert(verdict.ok, "%s", verdict.text);
-    cr_assert(closed);
-    weir_world_destroy(world);
-}
-
 static struct weir_kafka_offset committed(struct weir_world *world)
 {
     return weir_fake_committed(weir_world_cluster(world), "group", "orders", 0);
@@ -86,7 +77,7 @@ Test(commits, say_again_what_a_refused_one_would_have_said)
     append(world, 20);
     weir_world_run(world, 60 * SECOND);
     cr_assert_eq(committed(world).offset, 20);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 Test(commits, that_are_refused_let_nothing_run_at_most_once)
@@ -101,7 +92,7 @@ Test(commits, that_are_refused_let_nothing_run_at_most_once)
     cr_assert_eq(weir_world_tally(world)->runs, 0, "%llu runs", (unsigned long long)weir_world_tally(world)->runs);
     weir_fake_fail(weir_world_kafka(process), WEIR_FAKE_COMMIT, WEIR_KAFKA_NONE, 0, false);
     cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 Test(commits, move_the_floor_where_the_broker_takes_no_metadata)
@@ -155,7 +146,7 @@ Test(commits, of_the_next_owner_tell_again_what_it_was_told)
     cr_assert_eq(weir_world_tally(world)->duplicates, 0, "%llu messages ran again, though they had finished",
                  (unsigned long long)weir_world_tally(world)->duplicates);
     cr_assert_eq(runs_of_first, 3);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 Test(commits, of_an_owner_with_a_smaller_window_claim_no_more_than_they_list)
@@ -174,7 +165,7 @@ Test(commits, of_an_owner_with_a_smaller_window_claim_no_more_than_they_list)
     own.options = NULL;
     crash_and_start(world, &process, -1);
     cr_assert(weir_world_run_until_finished(world, 60 * SECOND), "a message was taken for finished that was not");
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 Test(commits, tell_of_the_attempts_that_messages_have_behind_them)
@@ -192,7 +183,7 @@ Test(commits, tell_of_the_attempts_that_messages_have_behind_them)
     cr_assert(weir_world_run_until_finished(world, 300 * SECOND));
     cr_assert_eq(weir_world_tally(world)->letters, 1);
     cr_assert_eq(runs_of_first, 4, "%u runs", runs_of_first);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* Nothing but the retries has happened since the commit before. */
@@ -212,7 +203,7 @@ Test(commits, tell_of_attempts_though_nothing_was_finished_since)
     cr_assert(weir_world_run_until_finished(world, 300 * SECOND));
     cr_assert_eq(weir_world_tally(world)->letters, 1);
     cr_assert_eq(runs_of_first, 4, "%u runs", runs_of_first);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 static uint64_t commits_within(struct weir_world *world, uint64_t duration_ns)
@@ -237,7 +228,7 @@ Test(commits, of_retries_go_out_once_an_interval)
     cr_assert(commits > 80 && commits <= 101, "%llu commits in 100 intervals", (unsigned long long)commits);
     retry_first_for_ms = 0;
     cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* Alone in its partition, the message has nothing above it that could prove a map: there is nothing to say. */
@@ -256,7 +247,7 @@ Test(commits, that_would_say_the_same_again_are_not_sent)
     cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
     weir_world_run(world, 5 * SECOND);
     cr_assert_eq(committed(world).offset, 1);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* More than the partition actor looks at for one commit: 33,000 messages are out, and some behind finished ones. */
@@ -281,7 +272,7 @@ Test(commits, of_more_messages_than_are_looked_at_claim_nothing_of_the_others)
     cr_assert_eq(weir_world_tally(world)->finished, 21);
     crash_and_start(world, &process, -1);
     cr_assert(weir_world_run_until_finished(world, 60 * SECOND), "messages were taken for finished that were not");
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* A map of another log, where 3 and 4 were holes below its witness at 8: in this log they are messages. */
@@ -300,7 +291,7 @@ Test(commits, with_a_foreign_map_drop_nothing_before_its_witness)
     weir_world_start(world);
     bool finished = weir_world_run_until_finished(world, 60 * SECOND);
     cr_assert(finished, "%llu of 20 messages are over", (unsigned long long)weir_world_tally(world)->over);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* ---- positions ---- */
@@ -321,7 +312,7 @@ Test(commits, that_have_fallen_out_of_the_log_are_followed_by_the_policy)
     cr_assert_eq(weir_world_tally(world)->finished, 10);
     weir_world_run(world, 10 * SECOND);
     cr_assert_eq(committed(world).offset, 100);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* A partition that was taken away and given back while the group's commits were being read: what the assignment did to

@@ -55,15 +55,6 @@ static struct weir_world *make(const char *const *options, unsigned messages, en
                                                            .driver_data = &own});
 }
 
-static void close_world(struct weir_world *world)
-{
-    bool closed = weir_world_close(world, 60 * SECOND);
-    struct weir_world_verdict verdict = weir_world_verdict(world);
-    cr_assert(verdict.ok, "%s", verdict.text);
-    cr_assert(closed);
-    weir_world_destroy(world);
-}
-
 Test(counts, what_comes_behind_a_hole_at_the_end_of_the_log_is_not_passed_over)
 {
     struct weir_world *world = make(NULL, 10, WEIR_ACK, 0);
@@ -75,7 +66,7 @@ Test(counts, what_comes_behind_a_hole_at_the_end_of_the_log_is_not_passed_over)
         weir_world_append(world, "orders", 0, -1);
     cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
     cr_assert_eq(weir_world_tally(world)->runs, 13);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 Test(counts, held_messages_close_the_intake_at_their_bound)
@@ -98,7 +89,7 @@ Test(counts, held_messages_close_the_intake_at_their_bound)
     cr_assert_lt(runs, 50, "%llu messages are held", (unsigned long long)runs);
     answer_runs = 0;
     cr_assert(weir_world_run_until_finished(world, 3 * 3600 * SECOND));
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 Test(counts, an_overloaded_handler_costs_a_message_no_attempt)
@@ -110,7 +101,7 @@ Test(counts, an_overloaded_handler_costs_a_message_no_attempt)
     cr_assert(weir_world_run_until_finished(world, 3600 * SECOND));
     cr_assert_eq(weir_world_tally(world)->letters, 0, "its attempts were spent");
     cr_assert_eq(weir_world_tally(world)->runs, 10 + 2 + 1);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 Test(counts, a_dead_letter_is_paid_for_once_however_often_it_is_refused)
@@ -129,7 +120,7 @@ Test(counts, a_dead_letter_is_paid_for_once_however_often_it_is_refused)
     weir_fake_fail(weir_world_kafka(process), WEIR_FAKE_PRODUCE, WEIR_KAFKA_RETRIABLE, 4, false);
     cr_assert(weir_world_run_until_finished(world, 30 * SECOND));
     cr_assert_eq(weir_world_tally(world)->letters, 1);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* A letter is on its way when its epoch ends, and is refused or not; the message dies again in the next epoch. Returns
@@ -160,7 +151,7 @@ static int64_t letters_after_a_loss(bool is_refused)
     weir_world_run(world, 20 * SECOND);
     cr_assert_eq(weir_world_tally(world)->runs, 2);
     int64_t letters = weir_fake_log_end(weir_world_cluster(world), "orders.dlq", 0);
-    close_world(world);
+    weir_own_close_world(world);
     return letters;
 }
 
@@ -206,7 +197,7 @@ Test(gate, is_made_use_of_at_once_when_it_opens)
         rebalances = weir_fake_counts(weir_world_cluster(world))->rebalances;
     }
     cr_assert_geq(rebalances, 20);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* ---- the lease ---- */
@@ -239,7 +230,7 @@ Test(lease, comes_back_with_no_commit_of_before_the_sleep)
         cr_assert_eq(awake_ns, 0, "round %u: nothing ran after the sleep", round);
         cr_assert_gt(commits_before_run, commits, "round %u", round);
     }
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* ---- the start ---- */
@@ -261,7 +252,7 @@ static uint64_t opening_ns(bool committed)
         cr_assert(weir_simulation_step(simulation));
     uint64_t opened_ns = weir_simulation_now_ns(simulation);
     cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
-    close_world(world);
+    weir_own_close_world(world);
     return opened_ns - begun_ns;
 }
 
@@ -285,7 +276,7 @@ static uint32_t reserved_after(unsigned messages)
     struct weir_partition *partition = weir_consumer_find(weir_own_consumer(), "orders", 0);
     uint32_t reserved = partition->message_pool.total_count;
     cr_assert_eq(partition->message_pool.free_count, reserved, "something is still in flight");
-    close_world(world);
+    weir_own_close_world(world);
     return reserved;
 }
 

@@ -57,15 +57,6 @@ static struct weir_world *make(enum weir_outcome (*its_rule)(struct weir_message
     return world;
 }
 
-static void close_world(struct weir_world *world)
-{
-    bool closed = weir_world_close(world, 60 * SECOND);
-    struct weir_world_verdict verdict = weir_world_verdict(world);
-    cr_assert(verdict.ok, "%s", verdict.text);
-    cr_assert(closed);
-    weir_world_destroy(world);
-}
-
 /* All that lies in the topic: values, in the order of partition 0 and then 1, each with a space behind it. */
 static const char *written(struct weir_world *world)
 {
@@ -79,13 +70,6 @@ static const char *written(struct weir_world *world)
     }
     text[used] = '\0';
     return text;
-}
-
-static struct weir_stats stats_of_last(void)
-{
-    struct weir_stats stats;
-    weir_consumer_stats(weir_own_consumer(), &stats, sizeof stats);
-    return stats;
 }
 
 static int64_t committed(struct weir_world *world)
@@ -127,14 +111,14 @@ Test(outputs, of_runs_that_failed_are_never_sent_and_those_of_acks_and_skips_are
     cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
     weir_world_run(world, 5 * SECOND);
     cr_assert_str_eq(written(world), "0.3 2.1 3.1 ");
-    struct weir_stats stats = stats_of_last();
+    struct weir_stats stats = weir_own_stats();
     cr_assert_eq(stats.counters.outputs_sent, 3);
     cr_assert_eq(stats.counters.outputs_dropped, 3);
     cr_assert_eq(stats.counters.output_failures, 0);
     cr_assert_eq(stats.counters.acked, 2);
     cr_assert_eq(stats.counters.skipped, 1);
     cr_assert_eq(stats.in_flight_bytes, 0);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 static enum weir_outcome emit_all_there_is(struct weir_message *message)
@@ -177,7 +161,7 @@ Test(outputs, come_into_the_log_as_they_were_emitted)
     cr_assert(!record.key && !record.value && record.header_count == 0 && record.timestamp_ms > 1700000000123);
     cr_assert(weir_fake_read(weir_world_cluster(world), "out", 1, 2, &record));
     cr_assert(record.key && record.value && record.key_size == 0 && record.value_size == 0);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 static struct weir_later kept;
@@ -202,7 +186,7 @@ Test(outputs, may_be_emitted_by_whoever_holds_the_handle_until_it_is_finished)
     weir_world_run(world, 10 * SECOND);
     cr_assert_str_eq(written(world), "handler holder ");
     cr_assert_eq(committed(world), 1);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 Test(outputs, of_a_holder_whose_partition_has_left_are_stale_and_none_is_sent)
@@ -244,14 +228,14 @@ Test(outputs, hold_their_key_and_the_commit_until_the_broker_has_them_and_nobody
         weir_world_append(world, "orders", 0, count % 2);
     weir_world_run(world, 3 * SECOND / 2);
     cr_assert_eq(committed(world), 0);
-    cr_assert_eq(stats_of_last().counters.acked, 10, "another key waits as well");
-    cr_assert_eq(stats_of_last().held, 10);
+    cr_assert_eq(weir_own_stats().counters.acked, 10, "another key waits as well");
+    cr_assert_eq(weir_own_stats().held, 10);
     weir_world_run(world, 10 * SECOND);
     cr_assert_str_eq(written(world), "0 2 4 6 8 10 12 14 16 18 ");
     cr_assert_eq(committed(world), 20);
-    cr_assert_eq(stats_of_last().counters.output_failures, 3);
+    cr_assert_eq(weir_own_stats().counters.output_failures, 3);
     cr_assert_eq(weir_world_tally(world)->runs, 20, "a handler ran again");
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 static enum weir_outcome emit_three(struct weir_message *message)
@@ -269,7 +253,7 @@ Test(outputs, that_were_acknowledged_are_not_sent_again_with_one_that_was_not)
     weir_world_append(world, "orders", 0, 0);
     weir_world_run(world, 10 * SECOND);
     cr_assert_str_eq(written(world), "b c a ");
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 static enum weir_outcome emit_large(struct weir_message *message)
@@ -290,16 +274,16 @@ Test(outputs, count_against_the_window_until_the_broker_has_them)
     for (unsigned count = 0; count < 400; count++)
         weir_world_append(world, "orders", 0, 0);
     weir_world_run(world, 3 * SECOND);
-    struct weir_stats stats = stats_of_last();
+    struct weir_stats stats = weir_own_stats();
     cr_assert(stats.pause & WEIR_PAUSE_WINDOW);
     cr_assert_lt(stats.counters.consumed, 400);
     cr_assert_geq(stats.in_flight_bytes, 1000000);
     weir_fake_fail(weir_world_kafka(process), WEIR_FAKE_PRODUCE, WEIR_KAFKA_NONE, 0, false);
     cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
     weir_world_run(world, 5 * SECOND);
-    cr_assert_eq(stats_of_last().in_flight_bytes, 0);
+    cr_assert_eq(weir_own_stats().in_flight_bytes, 0);
     cr_assert_eq(committed(world), 400);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 Test(outputs, that_are_refused_close_the_intake_for_a_reason_of_their_own)
@@ -313,12 +297,12 @@ Test(outputs, that_are_refused_close_the_intake_for_a_reason_of_their_own)
         weir_world_append(world, "orders", 0, 0);
         weir_world_run(world, SECOND / 5);
     }
-    cr_assert_eq(stats_of_last().pause, WEIR_PAUSE_OUTPUT);
-    cr_assert_lt(stats_of_last().counters.consumed, 40);
+    cr_assert_eq(weir_own_stats().pause, WEIR_PAUSE_OUTPUT);
+    cr_assert_lt(weir_own_stats().counters.consumed, 40);
     weir_fake_fail(weir_world_kafka(process), WEIR_FAKE_PRODUCE, WEIR_KAFKA_NONE, 0, false);
     cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
-    cr_assert_eq(stats_of_last().counters.dead_lettered, 0, "a message was given up for what brokers refused");
-    close_world(world);
+    cr_assert_eq(weir_own_stats().counters.dead_lettered, 0, "a message was given up for what brokers refused");
+    weir_own_close_world(world);
 }
 
 Test(outputs, wait_for_a_place_where_the_producers_queue_is_full)
@@ -330,10 +314,10 @@ Test(outputs, wait_for_a_place_where_the_producers_queue_is_full)
     weir_world_start(world);
     cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
     weir_world_run(world, 10 * SECOND);
-    cr_assert_eq(stats_of_last().counters.outputs_sent, 6);
-    cr_assert_eq(stats_of_last().counters.output_failures, 0);
+    cr_assert_eq(weir_own_stats().counters.outputs_sent, 6);
+    cr_assert_eq(weir_own_stats().counters.output_failures, 0);
     cr_assert_eq(strlen(written(world)), 6 * 2);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* ---- what can never be sent ---- */
@@ -370,7 +354,7 @@ Test(outputs, that_can_never_be_sent_fail_their_run_and_the_letter_says_which)
     weir_world_append(world, "orders", 0, 0);
     weir_world_start(world);
     weir_world_run(world, 60 * SECOND);
-    struct weir_stats stats = stats_of_last();
+    struct weir_stats stats = weir_own_stats();
     cr_assert_eq(stats.counters.acked, 0);
     cr_assert_eq(stats.counters.retries, 6);
     cr_assert_eq(stats.counters.dead_lettered, 2);
@@ -441,7 +425,7 @@ Test(outputs, that_are_refused_are_not_added_and_the_log_says_why)
     weir_world_run(world, 10 * SECOND);
     cr_assert_str_eq(written(world), "1 2 ");
     cr_assert_eq(committed(world), 1);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* ---- the end of an epoch ---- */
@@ -486,9 +470,9 @@ Test(outputs, on_their_way_are_waited_for_when_the_partition_is_revoked)
     cr_assert_gt(weir_fake_counts(weir_world_cluster(world))->revokes, 0);
     cr_assert_eq(committed(world), 1);
     cr_assert_eq(weir_world_tally(world)->runs, 1, "its offset was not committed before the answer");
-    cr_assert_eq(stats_of_last().counters.outputs_sent, 1);
-    cr_assert_eq(stats_of_last().counters.stale_dropped, 0);
-    close_world(world);
+    cr_assert_eq(weir_own_stats().counters.outputs_sent, 1);
+    cr_assert_eq(weir_own_stats().counters.stale_dropped, 0);
+    weir_own_close_world(world);
 }
 
 Test(outputs, that_come_back_after_the_end_of_their_epoch_finish_nothing)
@@ -497,13 +481,13 @@ Test(outputs, that_come_back_after_the_end_of_their_epoch_finish_nothing)
     struct weir_world_process *process = emit_and_wait(world);
     weir_fake_client_fence(weir_world_kafka(process));
     weir_world_run(world, 60 * SECOND);
-    struct weir_stats stats = stats_of_last();
+    struct weir_stats stats = weir_own_stats();
     cr_assert_eq(weir_world_tally(world)->runs, 2);
     cr_assert_eq(stats.counters.stale_dropped, 1);
     cr_assert_eq(stats.counters.outputs_sent, 2);
     cr_assert_eq(stats.counters.acked, 1);
     cr_assert_eq(committed(world), 1);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* ---- at most once ---- */
@@ -522,10 +506,10 @@ Test(outputs, at_most_once_are_not_sent_again_when_nobody_knows_whether_they_wer
     weir_world_append(world, "orders", 0, 0);
     weir_world_run(world, 10 * SECOND);
     cr_assert_str_eq(written(world), "a b c b c ", "each once, or not at all");
-    cr_assert_eq(stats_of_last().counters.outputs_lost, 2);
-    cr_assert_eq(stats_of_last().counters.outputs_sent, 4);
-    cr_assert_eq(stats_of_last().counters.acked, 2);
-    close_world(world);
+    cr_assert_eq(weir_own_stats().counters.outputs_lost, 2);
+    cr_assert_eq(weir_own_stats().counters.outputs_sent, 4);
+    cr_assert_eq(weir_own_stats().counters.acked, 2);
+    weir_own_close_world(world);
 }
 
 Test(outputs, at_most_once_that_can_never_be_sent_bring_a_letter_after_one_run)

@@ -2,12 +2,29 @@
  * A consumer with the test's own handler in a process of the world: see consumer_own.h.
  */
 #include "tests/sim/consumer_own.h"
+#include "tests/support/test.h"
 
 static struct weir_consumer *last;
 
 struct weir_consumer *weir_own_consumer(void)
 {
     return last;
+}
+
+struct weir_stats weir_own_stats(void)
+{
+    struct weir_stats stats;
+    weir_consumer_stats(last, &stats, sizeof stats);
+    return stats;
+}
+
+void weir_own_close_world(struct weir_world *world)
+{
+    bool closed = weir_world_close(world, 60 * WEIR_WORLD_SECOND);
+    struct weir_world_verdict verdict = weir_world_verdict(world);
+    cr_assert(verdict.ok, "%s", verdict.text);
+    cr_assert(closed);
+    weir_world_destroy(world);
 }
 
 static void *create(struct weir_world_process *process)

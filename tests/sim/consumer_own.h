@@ -7,6 +7,7 @@
 
 #include "tests/support/world.h"
 #include <weir/consumer.h>
+#include <weir/stats.h>
 
 struct weir_own {                          /* what driver_data points to */
     weir_handler *handler;                 /* its user: the struct weir_world_process that runs it */
@@ -20,5 +21,9 @@ extern const struct weir_world_driver weir_own_driver;
 
 /** The consumer that was created last. */
 struct weir_consumer *weir_own_consumer(void);
+struct weir_stats weir_own_stats(void); /* its */
+
+/** Close the world within a minute, see that its verdict is good, and free it. */
+void weir_own_close_world(struct weir_world *world);
 
 #endif
