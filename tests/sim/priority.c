@@ -271,7 +271,7 @@ static enum weir_outcome on_batch(struct weir_batch *batch, void *user)
 static void *create_batches(struct weir_world_process *process)
 {
     static const char *const options[] = {TWO, "weir.batch.scope", "any", "weir.batch.messages.max", "20", NULL};
-    return weir_world_batches_create(process, on_batch, options);
+    return weir_world_consumer_create(process, NULL, on_batch, options);
 }
 
 Test(priority, does_not_mix_topics_in_a_batch_and_leaves_a_share_of_batches)
