@@ -37,6 +37,7 @@ struct weir_segment;
  * which of them it lies; the owner writes it before it is given away. */
 struct weir_delivery {
     struct weir_mail mail; /* to the partition: it was delivered or refused */
+    struct weir_partition *partition;
     enum weir_kafka_error error;
 };
 

@@ -151,6 +151,7 @@ static int append(struct weir_message *message, const struct weir_kafka_produce 
     struct builder builder = {.text = (char *)&emission->headers[source->header_count]};
     *emission = (struct weir_emission){.message = message,
                                        .delivery.mail.kind = WEIR_MAIL_OUTPUT,
+                                       .delivery.partition = message->partition,
                                        .produce = build(&builder, source, emission->headers),
                                        .bytes = bytes,
                                        .number = ++outputs->emitted};

@@ -124,17 +124,10 @@ void weir_partition_answer(struct weir_partition *partition, struct weir_message
     weir_resident_send(&partition->resident, &message->mail);
 }
 
-static struct weir_message *message_of(struct weir_delivery *delivery)
-{
-    if (delivery->mail.kind == WEIR_MAIL_OUTPUT)
-        return WEIR_CONTAINER(delivery, struct weir_emission, delivery)->message;
-    return WEIR_CONTAINER(delivery, struct weir_failure, letter)->message;
-}
-
 void weir_partition_report(struct weir_delivery *delivery, enum weir_kafka_error error)
 {
     delivery->error = error;
-    weir_resident_send(&message_of(delivery)->partition->resident, &delivery->mail);
+    weir_resident_send(&delivery->partition->resident, &delivery->mail);
 }
 
 bool weir_partition_may_start(const struct weir_partition *partition, const struct weir_message *message,

@@ -117,6 +117,7 @@ void weir_partition_bury(struct weir_partition *partition, struct weir_key *key)
         struct weir_kafka *kafka = partition->consumer->kafka;
         message->dlq_in_flight = true; /* before: the report may come at once, but as mail */
         message->failure->letter.mail.kind = WEIR_MAIL_LETTER;
+        message->failure->letter.partition = partition;
         result = kafka->ops->produce(kafka, &letter.produce, &message->failure->letter, &error);
         message->dlq_in_flight = result == 0;
         weir_dlq_letter_deinit(&letter);

@@ -147,7 +147,7 @@ static rd_kafka_resp_err_t code_of(rd_kafka_error_t *error)
     return code;
 }
 
-/* Takes the headers. */
+/* Takes the headers, NULL for none. */
 static rd_kafka_resp_err_t send_parts(rd_kafka_t *rk, const struct weir_kafka_produce *produce,
                                       rd_kafka_headers_t *headers, void *opaque)
 {
@@ -160,16 +160,18 @@ static rd_kafka_resp_err_t send_parts(rd_kafka_t *rk, const struct weir_kafka_pr
          .u.i32 = produce->has_partition ? produce->partition : RD_KAFKA_PARTITION_UA},
         {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
         {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = opaque},
-        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers}, /* the last, and left out where there are none */
     };
-    rd_kafka_resp_err_t code = code_of(rd_kafka_produceva(rk, parts, WEIR_COUNT(parts)));
-    if (code)
+    rd_kafka_resp_err_t code = code_of(rd_kafka_produceva(rk, parts, WEIR_COUNT(parts) - (headers ? 0 : 1)));
+    if (code && headers)
         rd_kafka_headers_destroy(headers); /* librdkafka takes it with a message only */
     return code;
 }
 
 static rd_kafka_resp_err_t send_message(rd_kafka_t *rk, const struct weir_kafka_produce *produce, void *opaque)
 {
+    if (produce->header_count == 0)
+        return send_parts(rk, produce, NULL, opaque);
     rd_kafka_headers_t *headers = rd_kafka_headers_new(produce->header_count);
     rd_kafka_resp_err_t code = add_headers(headers, produce);
     if (!code)
@@ -260,7 +262,7 @@ static bool is_suspect(const struct weir_rdkafka_producer *producer, const rd_ka
 static bool send_alone(struct weir_rdkafka *client, const rd_kafka_message_t *message)
 {
     rd_kafka_timestamp_type_t type;
-    rd_kafka_headers_t *headers;
+    rd_kafka_headers_t *headers = NULL;
     rd_kafka_t *rk = alone(client);
     if (!rk)
         return false;
@@ -275,7 +277,7 @@ static bool send_alone(struct weir_rdkafka *client, const rd_kafka_message_t *me
         .has_partition = true, /* where it was sent the first time */
         .partition = message->partition,
     };
-    headers = has_headers ? rd_kafka_headers_copy(headers) : rd_kafka_headers_new(0);
+    headers = has_headers ? rd_kafka_headers_copy(headers) : NULL;
     return send_parts(rk, &again, headers, message->_private) == RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
