@@ -70,6 +70,8 @@ struct weir_consumer {
     _Atomic(struct weir_partition *) partitions; /* append only; control pushes, anybody walks */
     _Atomic uint32_t assigned_count;             /* for the share of memory.bytes.max */
     _Atomic uint64_t finished_uncommitted;       /* partitions add, control takes */
+    _Atomic uint64_t transaction_share;          /* exactly once: messages that each partition may put into the next */
+    _Atomic uint64_t transaction_left;           /* and that all may together, beyond that */
     _Atomic uint64_t lease_ns;                   /* when control last looked */
     _Atomic bool lease_holds;                    /* false: the process slept; until a commit is acknowledged */
     _Atomic bool user_paused;

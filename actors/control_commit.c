@@ -86,8 +86,7 @@ static bool is_due(struct weir_control *control)
         return control->commit.failures == 0 || control->now_ns >= control->retry_ns;
     if (control->now_ns < control->retry_ns)
         return false;
-    uint64_t limit =
-        is_exactly_once(control) ? consumer->options->transaction_messages_max : consumer->options->commit_messages_max;
+    uint64_t limit = is_exactly_once(control) ? weir_transaction_room(control) : consumer->options->commit_messages_max;
     return control->now_ns >= control->commit.next_ns || consumer->options->delivery == WEIR_AT_MOST_ONCE ||
            (limit > 0 && atomic_load_explicit(&consumer->finished_uncommitted, memory_order_relaxed) >= limit);
 }
@@ -137,11 +136,26 @@ static uint64_t interval_ms(const struct weir_control *control)
     return is_exactly_once(control) ? options->transaction_interval_ms : options->commit_interval_ms;
 }
 
+/* Exactly once: half of what a transaction takes is shared evenly, so that nobody starves; the other half is theirs who
+ * have more. */
+static void share_room(struct weir_control *control)
+{
+    struct weir_consumer *consumer = control->consumer;
+    uint64_t assigned = atomic_load_explicit(&consumer->assigned_count, memory_order_relaxed);
+    uint64_t room = weir_transaction_room(control), even = room / 2 / (assigned > 0 ? assigned : 1);
+    even = even > 0 ? even : 1;
+    uint64_t left = even * assigned < room ? room - even * assigned : 0;
+    atomic_store_explicit(&consumer->transaction_share, even, memory_order_relaxed);
+    atomic_store_explicit(&consumer->transaction_left, left, memory_order_relaxed);
+}
+
 static void collect(struct weir_control *control)
 {
     size_t count = 0;
     control->commit.serving = control->commit.wanted;
     control->commit.left_out = false;
+    atomic_store_explicit(&control->consumer->finished_uncommitted, 0, memory_order_relaxed); /* they may add at once */
+    share_room(control);
     control->commit.sequence++;
     WEIR_EACH_PARTITION (partition, control) {
         partition->control.in_collect = is_part(control, partition);
@@ -158,7 +172,6 @@ static void collect(struct weir_control *control)
         control->commit.served = control->commit.serving; /* nothing new: what is committed says it all */
         return;
     }
-    atomic_store_explicit(&control->consumer->finished_uncommitted, 0, memory_order_relaxed);
     control->commit.collect_until_ns = control->now_ns + COLLECT_MS * MS_NS;
     control->commit.state = WEIR_COMMIT_COLLECTING;
 }
@@ -191,8 +204,11 @@ void weir_control_give_back(struct weir_partition *partition, bool committed)
         return;
     partition->control.owes_result = false;
     uint64_t number = atomic_load_explicit(&partition->snapshot_wanted, memory_order_relaxed);
-    /* Pairs with the acquire in weir_partition_take_result(): the outputs are the partition's again. */
-    atomic_store_explicit(&partition->batch_result, number << 1 | committed, memory_order_release);
+    /* Both pair with the acquires in weir_partition_take_result(): the outputs are the partition's again. */
+    if (atomic_load_explicit(&partition->snapshot_done, memory_order_acquire) == number)
+        atomic_store_explicit(&partition->batch_result, number << 1 | committed, memory_order_release);
+    else
+        atomic_store_explicit(&partition->batch_void, number, memory_order_release);
     weir_resident_notify(&partition->resident);
 }
 

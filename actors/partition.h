@@ -143,6 +143,7 @@ struct weir_partition {
     _Atomic uint64_t order_done;   /* sequence; partition */
     _Atomic uint64_t snapshot_wanted, snapshot_done;
     _Atomic uint64_t batch_result;  /* number << 1 | committed, of the last that was given back; control */
+    _Atomic uint64_t batch_void;    /* number of the last that control went on without; control */
     _Atomic uint32_t map_room;      /* bytes for the map from now on; control */
     _Atomic bool dirty;             /* a commit would say something new; partition sets, control clears */
     _Atomic int64_t next_shared;    /* valid while the gate is closed */
@@ -224,7 +225,6 @@ struct weir_partition {
         uint64_t number, epoch;       /* of the batch that control has; 0: none */
         struct weir_message *batch;
         int64_t told_end; /* one past the highest message that a commit has told to be finished */
-        uint64_t result_seen;
     } once;
     int64_t suspect_last;         /* the highest offset of this epoch that is suspected; -1: none */
     struct weir_key *suspect_key; /* has the turn `suspect_turn`; NULL: none has */
@@ -413,7 +413,8 @@ void weir_partition_take_order(struct weir_partition *partition);
 void weir_partition_check_order(struct weir_partition *partition);
 
 /* partition_map.c */
-void weir_partition_describe(struct weir_partition *partition, struct weir_snapshot *snapshot); /* floor and map */
+/** Floor, and map of at most `room` bytes. */
+void weir_partition_describe(struct weir_partition *partition, struct weir_snapshot *snapshot, uint32_t room);
 void weir_partition_answer_snapshot(struct weir_partition *partition);
 /** A map was read back and is not proved yet: look for its witness in what was pulled, before any of it is taken in. */
 void weir_partition_prove_map(struct weir_partition *partition, const struct weir_record *records, uint32_t count);

@@ -138,7 +138,7 @@ static uint64_t count_left_out(const struct weir_tracker *tracker, int64_t end)
     return (uint64_t)(tracker->next - end) - unfinished;
 }
 
-void weir_partition_describe(struct weir_partition *partition, struct weir_snapshot *snapshot)
+void weir_partition_describe(struct weir_partition *partition, struct weir_snapshot *snapshot, uint32_t room)
 {
     const struct weir_consumer *consumer = partition->consumer;
     struct weir_map_offset *list = consumer->scratch[weir_worker_number(partition->resident.home)];
@@ -158,7 +158,6 @@ void weir_partition_describe(struct weir_partition *partition, struct weir_snaps
     snapshot->map_size = 0;
     snapshot->left_out = 0;
     snapshot->map[0] = '\0';
-    uint32_t room = atomic_load_explicit(&partition->map_room, memory_order_relaxed);
     if (at_most_once || room == 0)
         return;
     size_t count = 0;
@@ -196,7 +195,8 @@ void weir_partition_answer_snapshot(struct weir_partition *partition)
     if (weir_partition_is_exactly_once(partition))
         weir_partition_choose(partition, &partition->snapshot, wanted);
     else
-        weir_partition_describe(partition, &partition->snapshot);
+        weir_partition_describe(partition, &partition->snapshot,
+                                atomic_load_explicit(&partition->map_room, memory_order_relaxed));
     /* Pairs with control's acquire: it reads the snapshot only after this. */
     atomic_store_explicit(&partition->snapshot_done, wanted, memory_order_release);
     weir_resident_notify(&partition->consumer->control.resident);

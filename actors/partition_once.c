@@ -9,11 +9,16 @@
  *
  *   E1. Batch and snapshot are made in one turn, and a batch holds exactly what its floor and map tell beyond what is
  *       committed. What the map has no room for is not in it.
- *   E2. What a committed map has told is told by every later one; a snapshot that cannot is not given.
+ *   E2. What a committed map has told is told by every later one; a snapshot that cannot is not given. What lies below
+ *       all that is unfinished can always be given: some of the map's room is kept for that, as the same told
+ *       from another floor on may be some characters longer.
  *   E3. While a batch is with control, its messages' outputs are control's, and they stay, whatever becomes of the
  *       epoch: a message with outputs whose epoch ends is a straggler until the batch is given back.
- *   E4. A batch is given back by its number. One that was chosen too late, after control went on without it, is given
- *       back before it has been asked for.
+ *   E4. A batch is given back by its number, in `batch_result`. One that was chosen too late, after control went on
+ *       without it, is void by `batch_void`: a word of its own, as what became of the batch before may not have been
+ *       read yet.
+ *   E5. None is chosen before the one before it has been given back and that has been read: what was committed would
+ *       be sent again.
  */
 #include "actors/consumer.h"
 #include "actors/output.h"
@@ -44,26 +49,36 @@ struct weir_message *weir_partition_batch_next(const struct weir_message *messag
     return message->outputs->batch_next;
 }
 
-static uint64_t room(const struct weir_partition *partition)
+#define CLAIM_MESSAGES 64
+
+/* Some of what no partition has of itself, or 0. */
+static uint64_t claim(struct weir_consumer *consumer)
 {
-    const struct weir_consumer *consumer = partition->consumer;
-    if (partition->state == WEIR_PARTITION_DRAINING)
-        return UINT64_MAX; /* now or never */
-    uint64_t assigned = atomic_load_explicit(&consumer->assigned_count, memory_order_relaxed);
-    uint64_t share = consumer->options->transaction_messages_max / (assigned > 0 ? assigned : 1);
-    return share > 0 ? share : 1;
+    uint64_t left = atomic_load_explicit(&consumer->transaction_left, memory_order_relaxed), some;
+    do {
+        some = left < CLAIM_MESSAGES ? left : CLAIM_MESSAGES;
+    } while (some > 0 && !atomic_compare_exchange_weak_explicit(&consumer->transaction_left, &left, left - some,
+                                                                memory_order_relaxed, memory_order_relaxed));
+    return some;
 }
 
-/* All that is enrolled, as far as there is room; or only what lies below everything that is not. */
-static void choose(struct weir_partition *partition, bool prefix_only)
+/* All that is enrolled, as far as there is room; or only what lies below everything that is not. Returns how many there
+ * was no room for. */
+static uint64_t choose(struct weir_partition *partition, bool prefix_only)
 {
-    uint64_t left = room(partition);
+    uint64_t room = atomic_load_explicit(&partition->consumer->transaction_share, memory_order_relaxed), left_out = 0;
+    bool open = true;
+    if (partition->state == WEIR_PARTITION_DRAINING)
+        room = UINT64_MAX; /* now or never */
     for (struct weir_message *message = partition->tracker.head; message; message = message->after) {
-        message->in_batch = message->enrolled && left > 0;
-        left -= message->in_batch;
-        if (!message->in_batch && prefix_only)
-            left = 0;
+        if (message->enrolled && open && room == 0)
+            room = claim(partition->consumer);
+        message->in_batch = message->enrolled && open && room > 0;
+        room -= message->in_batch;
+        left_out += message->enrolled && open && !message->in_batch;
+        open = open && (message->in_batch || !prefix_only);
     }
+    return left_out;
 }
 
 static void choose_nothing(struct weir_partition *partition)
@@ -119,12 +134,16 @@ void weir_partition_choose(struct weir_partition *partition, struct weir_snapsho
 {
     snapshot->batch = NULL;
     snapshot->epoch = 0;
-    if (partition->state == WEIR_PARTITION_ENDED || (partition->once.result_seen >> 1) >= number)
-        return; /* E4 */
+    weir_partition_take_result(partition); /* E5: it may have come in this turn */
+    WEIR_CHECK(partition->once.number == 0);
+    if (partition->state == WEIR_PARTITION_ENDED)
+        return;
     bool is_cut = false;
+    uint64_t left_out = 0;
+    uint32_t map_room = atomic_load_explicit(&partition->map_room, memory_order_relaxed);
     for (unsigned prefix_only = 0; prefix_only < 2; prefix_only++) {
-        choose(partition, prefix_only);
-        weir_partition_describe(partition, snapshot);
+        left_out = choose(partition, prefix_only);
+        weir_partition_describe(partition, snapshot, prefix_only ? map_room : map_room - map_room / 8); /* E2 */
         is_cut = cut(partition, snapshot);
         if (tells_all(partition, snapshot))
             break;
@@ -134,6 +153,8 @@ void weir_partition_choose(struct weir_partition *partition, struct weir_snapsho
     bool is_proved = !partition->map_active || partition->map_verified; /* else what proves it is to be pulled */
     weir_partition_set_pause(partition, WEIR_PAUSE_MAP, is_cut && is_proved);
     link_batch(partition, snapshot);
+    /* It counts for the next transaction, which is not to wait for its interval where it would be full. */
+    atomic_fetch_add_explicit(&partition->consumer->finished_uncommitted, left_out, memory_order_relaxed);
     partition->once.batch = snapshot->batch;
     partition->once.number = number;
     partition->once.epoch = partition->epoch;
@@ -222,16 +243,17 @@ static void drop_batch(struct weir_partition *partition)
 
 void weir_partition_take_result(struct weir_partition *partition)
 {
-    uint64_t result = atomic_load_explicit(&partition->batch_result, memory_order_acquire); /* with give_back() */
-    if (result == partition->once.result_seen)
+    /* With the releases in weir_control_give_back(). The void first: behind it lies what became of the batch before. */
+    uint64_t void_number = atomic_load_explicit(&partition->batch_void, memory_order_acquire);
+    uint64_t result = atomic_load_explicit(&partition->batch_result, memory_order_acquire);
+    uint64_t number = partition->once.number;
+    bool is_given_back = result >> 1 == number;
+    if (number == 0 || (!is_given_back && void_number < number))
         return;
-    partition->once.result_seen = result;
-    if (partition->once.number == 0 || result >> 1 < partition->once.number)
-        return; /* E4: of one that was never chosen */
     partition->once.number = 0;
     if (partition->state == WEIR_PARTITION_ENDED || partition->once.epoch != partition->epoch)
         drop_batch(partition);
-    else if (result & 1)
+    else if (is_given_back && (result & 1))
         finish_batch(partition);
     else
         take_back_batch(partition);

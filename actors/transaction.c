@@ -70,6 +70,38 @@ static bool is_ours(const struct weir_partition *partition)
     return partition->snapshot.epoch == partition->control.epoch && partition->control.order != WEIR_ORDER_END;
 }
 
+/* ---- its size ---- */
+
+uint64_t weir_transaction_room(const struct weir_control *control)
+{
+    uint64_t max = control->consumer->options->transaction_messages_max, room = control->transaction.room;
+    return room > 0 && room < max ? room : max;
+}
+
+/* X5: half of what was written. Where that is nothing, no broker was there, and nothing is known. */
+static void shrink(struct weir_control *control)
+{
+    uint64_t written = 0, count = 0, messages = 0;
+    EACH_EMISSION(emission, control)
+    {
+        written += emission->written;
+        messages += emission == emission->message->outputs->first;
+        count++;
+    }
+    if (written == 0)
+        return;
+    control->transaction.too_slow = true;
+    control->transaction.room = 1 + messages * written / count / 2;
+    weir_log(WEIR_LOG_WARN, WEIR_NO_FIELDS,
+             "transaction: of %llu messages there was time for %llu: smaller ones from now on",
+             (unsigned long long)count, (unsigned long long)written);
+}
+
+static void grow(struct weir_control *control)
+{
+    control->transaction.room = 2 * weir_transaction_room(control);
+}
+
 /* ---- the end ---- */
 
 /* As the answer to the commit would have been: see control_commit.c, which gives the batches back. */
@@ -78,8 +110,8 @@ static void conclude(struct weir_control *control, enum weir_kafka_error error)
     struct weir_transaction *transaction = &control->transaction;
     if (transaction->state != WEIR_TRANSACTION_IDLE)
         move(control, WEIR_TRANSACTION_IDLE);
-    bool refused = transaction->refused;
-    transaction->giving_up = transaction->unsent = transaction->refused = false;
+    bool at_once = transaction->refused || transaction->too_slow;
+    transaction->giving_up = transaction->unsent = transaction->refused = transaction->too_slow = false;
     transaction->failures = 0;
     transaction->careful = false;
     transaction->topic_error = WEIR_KAFKA_NONE;
@@ -91,8 +123,8 @@ static void conclude(struct weir_control *control, enum weir_kafka_error error)
                                                                   .text = weir_kafka_error_name(error),
                                                                   .offsets = control->commit.offsets.items,
                                                                   .count = control->commit.offsets.count});
-    if (refused)
-        control->retry_ns = control->commit.next_ns = control->now_ns; /* without it, at once */
+    if (at_once)
+        control->retry_ns = control->commit.next_ns = control->now_ns; /* another one */
 }
 
 /* X4, once nothing is with the producer any more. */
@@ -162,7 +194,7 @@ static void aborted(struct weir_control *control)
         refused_for_topic(control, transaction->topic_error);
         return;
     }
-    bool again = !transaction->refused && !transaction->giving_up &&
+    bool again = !transaction->refused && !transaction->too_slow && !transaction->giving_up &&
                  transaction->error != WEIR_KAFKA_METADATA_TOO_LARGE && any_of_ours(control);
     if (!again) {
         conclude(control, transaction->error);
@@ -258,7 +290,10 @@ static void send_step(struct weir_control *control)
     pump(control);
     if (transaction->state != WEIR_TRANSACTION_SENDING)
         return;
-    if (transaction->giving_up || control->now_ns >= transaction->deadline_ns || any_has_ended(control))
+    bool is_late = control->now_ns >= transaction->deadline_ns;
+    if (is_late)
+        shrink(control);
+    if (transaction->giving_up || is_late || any_has_ended(control))
         abort_it(control, WEIR_KAFKA_RETRIABLE);
     else if (!transaction->unsent && transaction->in_flight == 0)
         move(control, WEIR_TRANSACTION_OFFSETS);
@@ -380,10 +415,12 @@ void weir_transaction_on_answer(struct weir_control *control, const struct weir_
             transaction->topic_error = event->error;
         break;
     case WEIR_TRANSACTION_COMMIT:
-        if (event->error == WEIR_KAFKA_NONE)
+        if (event->error == WEIR_KAFKA_NONE) {
+            grow(control);
             conclude(control, WEIR_KAFKA_NONE);
-        else if (!again)
+        } else if (!again) {
             abort_it(control, event->error);
+        }
         break;
     case WEIR_TRANSACTION_ABORT:
         transaction->is_aborted = event->error == WEIR_KAFKA_NONE;

@@ -22,7 +22,9 @@
  *       an attempt, and the next commit is chosen anew.
  *       For some refusals librdkafka names no message: then each goes alone, as after a batch that was too large.
  *   X4. A producer that is fenced or fatal ends every epoch: what is committed is read again, and a new producer made.
- *   X5. A batch that was chosen is given back to its partition exactly once: committed, or not.
+ *   X5. A transaction that could not be sent within its time is not sent again as it is, or it never might be: the next
+ *       ones are smaller, and grow again with each that is committed.
+ *   X6. A batch that was chosen is given back to its partition exactly once: committed, or not.
  */
 #ifndef WEIR_ACTORS_TRANSACTION_H
 #define WEIR_ACTORS_TRANSACTION_H
@@ -50,16 +52,20 @@ struct weir_transaction {
     uint64_t retry_ns, deadline_ns; /* WAIT, or a request to be made again; of sending */
     uint64_t failures;              /* aborts in a row */
     uint64_t in_flight;             /* messages with the producer */
+    uint64_t room;                  /* messages of the next one, see X5 */
     bool unsent;                    /* some are to be given to it */
     bool careful;                   /* one at a time: the broker refused a batch as too large, and one is to blame */
     bool refused;                   /* a message was, for good */
     bool is_aborted;                /* ABORT: the broker has said so, and messages have yet to come back */
+    bool too_slow;                  /* it is aborted for X5 */
     bool giving_up;                 /* not again: who waits for its end has waited long enough */
     enum weir_kafka_error
         topic_error;             /* the offsets were refused for the sake of a source topic; NONE: they were not */
     enum weir_kafka_error error; /* that the commit ends with, if the transaction is not tried again */
 };
 
+/** How many messages it may finish, over all partitions. */
+uint64_t weir_transaction_room(const struct weir_control *control);
 /** Send the commit that control has composed. Its end comes to weir_control_on_committed(). */
 void weir_transaction_start(struct weir_control *control);
 /** Move what can move. */

@@ -4,6 +4,7 @@
  */
 #include "actors/consumer.h"
 #include "actors/output.h"
+#include "runtime/random.h"
 #include "tests/sim/consumer_own.h"
 #include "tests/support/preempt.h"
 #include "tests/support/test.h"
@@ -18,7 +19,10 @@ static struct weir_own own;
 static const char *deny_to; /* outputs of the first message go there */
 static struct weir_later kept[16];
 static unsigned kept_count;
-static bool eager; /* of the next world: a rebalance revokes */
+static bool eager;         /* of the next world: a rebalance revokes */
+static int partitions = 1; /* of the next world, as are these */
+static uint64_t world_seed = 3;
+static int keys = 40;
 
 /* "keep" by the message's key number 1: it is given out. All others emit their offset. */
 static enum weir_outcome on_message(struct weir_message *message, void *user)
@@ -46,24 +50,15 @@ static struct weir_world *make(const char *const *options)
     own = (struct weir_own){on_message, options};
     deny_to = NULL;
     kept_count = 0;
-    struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = 3,
-                                                                               .partitions = 1,
-                                                                               .keys = 40,
+    struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = world_seed,
+                                                                               .partitions = partitions,
+                                                                               .keys = keys,
                                                                                .eager = eager,
                                                                                .exactly_once = true,
                                                                                .driver = &weir_own_driver,
                                                                                .driver_data = &own});
     weir_fake_topic_create(weir_world_cluster(world), "out", 1);
     return world;
-}
-
-static void close_world(struct weir_world *world)
-{
-    bool closed = weir_world_close(world, 60 * SECOND);
-    struct weir_world_verdict verdict = weir_world_verdict(world);
-    cr_assert(verdict.ok, "%s", verdict.text);
-    cr_assert(closed);
-    weir_world_destroy(world);
 }
 
 static unsigned seen(struct weir_world *world, const char *topic)
@@ -84,13 +79,6 @@ static struct weir_kafka_offset committed(struct weir_world *world)
 static const struct weir_control *control(void)
 {
     return &weir_own_consumer()->control;
-}
-
-static struct weir_stats stats_of_last(void)
-{
-    struct weir_stats stats;
-    weir_consumer_stats(weir_own_consumer(), &stats, sizeof stats);
-    return stats;
 }
 
 static void append(struct weir_world *world, unsigned count)
@@ -117,13 +105,13 @@ Test(transactions, show_outputs_and_offsets_together_or_not_at_all)
     step_to(world, WEIR_TRANSACTION_COMMIT);
     cr_assert_eq(seen(world, "out"), 0);
     cr_assert_eq(committed(world).offset, 0);
-    cr_assert_eq(stats_of_last().counters.acked, 0, "finished before its transaction");
+    cr_assert_eq(weir_own_stats().counters.acked, 0, "finished before its transaction");
     weir_world_run(world, 5 * SECOND);
     cr_assert_eq(seen(world, "out"), 20);
     cr_assert_eq(committed(world).offset, 20);
-    cr_assert_eq(stats_of_last().counters.acked, 20);
-    cr_assert_eq(stats_of_last().in_flight_bytes, 0);
-    close_world(world);
+    cr_assert_eq(weir_own_stats().counters.acked, 20);
+    cr_assert_eq(weir_own_stats().in_flight_bytes, 0);
+    weir_own_close_world(world);
 }
 
 Test(transactions, tell_by_their_map_what_is_finished_above_what_is_not)
@@ -159,7 +147,7 @@ Test(transactions, that_are_aborted_are_sent_again_and_no_handler_runs)
     weir_world_run(world, 5 * SECOND);
     cr_assert_eq(seen(world, "out"), 10);
     cr_assert_eq(weir_world_tally(world)->runs, 10);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 Test(transactions, whose_commit_is_in_doubt_are_committed_once)
@@ -176,7 +164,7 @@ Test(transactions, whose_commit_is_in_doubt_are_committed_once)
     weir_world_run(world, 5 * SECOND);
     cr_assert_eq(seen(world, "out"), 10);
     cr_assert_eq(weir_world_tally(world)->runs, 10);
-    close_world(world);
+    weir_own_close_world(world);
 }
 
 /* Its commit may or may not have been carried out: only what the group says counts. */
@@ -197,7 +185,7 @@ Test(transactions, of_a_producer_that_fails_for_good_end_every_epoch)
         cr_assert_gt(weir_consumer_find(weir_own_consumer(), "orders", 0)->epoch, epoch);
         cr_assert_eq(seen(world, "out"), 10);
         cr_assert_eq(committed(world).offset, 10);
-        close_world(world);
+        weir_own_close_world(world);
     }
 }
 
@@ -213,8 +201,8 @@ Test(transactions, are_not_held_up_by_an_output_whose_topic_denies_it)
     append(world, 10);
     weir_world_run(world, 60 * SECOND);
     cr_assert_eq(seen(world, "out"), 9);
-    cr_assert_eq(stats_of_last().counters.dead_lettered, 1);
-    cr_assert_eq(stats_of_last().counters.output_failures, 2);
+    cr_assert_eq(weir_own_stats().counters.dead_lettered, 1);
+    cr_assert_eq(weir_own_stats().counters.output_failures, 2);
     cr_assert_eq(committed(world).offset, 10);
     cr_assert(weir_world_close(world, 60 * SECOND));
     weir_world_destroy(world); /* the world does not know that an ack may come to nothing */
@@ -242,6 +230,49 @@ Test(transactions, are_over_before_a_revocation_is_answered)
         weir_simulation_step(weir_world_simulation(world));
     cr_assert_eq(control()->transaction.state, WEIR_TRANSACTION_IDLE, "it was answered with one open");
     weir_world_destroy(world);
+}
+
+/* Each message takes two seconds, so that the ten which a transaction is given are too short for all of them. */
+Test(transactions, that_could_not_be_sent_in_their_time_become_smaller)
+{
+    static const char *const options[] = {"weir.transaction.interval.ms", "3000", NULL};
+    struct weir_world *world = make(options);
+    struct weir_fake_settings *settings = weir_fake_settings(weir_world_cluster(world));
+    weir_world_start(world);
+    weir_world_run(world, 5 * SECOND);
+    append(world, 30);
+    while (weir_world_tally(world)->runs < 30)
+        weir_simulation_step(weir_world_simulation(world));
+    settings->produce_queue_max = 1;
+    settings->latency_ns_min = settings->latency_ns_max = SECOND;
+    weir_world_run(world, 300 * SECOND);
+    cr_assert_gt(weir_fake_counts(weir_world_cluster(world))->transactions_aborted, 0, "there was time for all");
+    cr_assert_eq(seen(world, "out"), 30);
+    cr_assert_eq(committed(world).offset, 30);
+    cr_assert_eq(weir_world_tally(world)->runs, 30, "a handler ran again");
+    settings->latency_ns_min = settings->latency_ns_max = SECOND / 1000;
+    weir_own_close_world(world);
+}
+
+/* An even share of a transaction is ten messages, and one is begun each ten seconds. */
+Test(transactions, have_room_for_a_partition_that_has_more_and_follow_at_once_while_they_are_full)
+{
+    static const char *const options[] = {
+        "weir.transaction.interval.ms", "10000", "weir.transaction.messages.max", "40", "weir.ordering", "none", NULL};
+    partitions = 4;
+    struct weir_world *world = make(options);
+    weir_world_start(world);
+    weir_world_run(world, 12 * SECOND);
+    append(world, 200);
+    weir_world_run(world, SECOND);
+    uint64_t commits = weir_own_stats().commits;
+    weir_world_run(world, 4 * SECOND);
+    unsigned full = seen(world, "out");
+    cr_assert(full >= 175 && full <= 200, "%u were seen within some seconds", full);
+    cr_assert_leq(commits, 200 / 25 + 3, "they were smaller than they could be");
+    weir_world_run(world, 12 * SECOND);
+    cr_assert_eq(seen(world, "out"), 200);
+    weir_own_close_world(world);
 }
 
 static unsigned errors_logged;
@@ -282,6 +313,64 @@ Test(transactions, leave_nothing_behind_of_a_batch_that_came_too_late)
     weir_world_destroy(world);
 }
 
+/* Hundreds of messages wait behind others of their keys, which wait for a transaction, so that what is finished lies in
+ * many pieces; and there are bytes for some tens of them. */
+Test(transactions, go_on_however_many_gaps_there_are_and_however_little_room_for_their_map)
+{
+    static const char *const options[] = {"weir.commit.map.bytes.max",
+                                          "100",
+                                          "weir.transaction.messages.max",
+                                          "100",
+                                          "weir.window.messages.max",
+                                          "600",
+                                          "weir.transaction.interval.ms",
+                                          "20",
+                                          NULL};
+    keys = 300;
+    for (world_seed = 1; world_seed <= weir_test_scaled(20); world_seed++) {
+        struct weir_world *world = make(options);
+        struct weir_random random;
+        weir_random_init(&random, world_seed);
+        for (unsigned count = 0; count < 3000; count++)
+            weir_world_append(world, "orders", 0, 2 + (int)(weir_random_next(&random) % 290));
+        weir_world_start(world);
+        for (unsigned second = 0; committed(world).offset < 3000; second++) {
+            cr_assert_lt(second, 300u, "seed %llu: stuck at offset %lld with %u seen", (unsigned long long)world_seed,
+                         (long long)committed(world).offset, seen(world, "out"));
+            weir_world_run(world, SECOND);
+        }
+        cr_assert_eq(seen(world, "out"), 3000);
+        weir_own_close_world(world);
+    }
+}
+
+/* Its worker is busy from before the end of the transaction until control has gone on without it in the next one. */
+Test(transactions, that_were_committed_are_not_sent_again_though_their_partition_heard_of_it_late)
+{
+    struct weir_world *world = make(NULL);
+    struct weir_world_process *process = weir_world_start(world);
+    weir_world_run(world, 5 * SECOND);
+    struct weir_partition *partition = weir_consumer_find(weir_own_consumer(), "orders", 0);
+    weir_fake_settings(weir_world_cluster(world))->latency_ns_max = SECOND / 5;
+    weir_world_append(world, "orders", 0, 1); /* kept */
+    append(world, 10);
+    while (partition->enrolled < 10 || kept_count == 0)
+        weir_simulation_step(weir_world_simulation(world));
+    step_to(world, WEIR_TRANSACTION_COMMIT);
+    cr_assert_eq(weir_later_finish(kept[0], WEIR_ACK), 0); /* so that there is something for the next one */
+    while (!partition->dirty)
+        weir_simulation_step(weir_world_simulation(world));
+    cr_assert_eq(control()->transaction.state, WEIR_TRANSACTION_COMMIT);
+    uint64_t number = control()->commit.sequence;
+    weir_simulation_stall(weir_world_simulation(world), partition->resident.home, 2 * SECOND);
+    weir_world_run(world, 5 * SECOND);
+    cr_assert_geq(partition->batch_void, number + 1, "control has not gone on without it");
+    cr_assert_eq(seen(world, "out"), 10);
+    cr_assert_eq(committed(world).offset, 11);
+    weir_world_crash(process); /* the world does not know what became of the handle */
+    weir_world_destroy(world);
+}
+
 Test(transactions, keep_what_their_map_has_no_room_for_waiting_and_say_so)
 {
     static const char *const options[] = {"weir.commit.map.bytes.max", "64", "weir.ordering", "none", NULL};
@@ -293,7 +382,7 @@ Test(transactions, keep_what_their_map_has_no_room_for_waiting_and_say_so)
         append(world, 40);
     }
     weir_world_run(world, 5 * SECOND);
-    cr_assert(stats_of_last().pause & WEIR_PAUSE_MAP, "pause %x", stats_of_last().pause);
+    cr_assert(weir_own_stats().pause & WEIR_PAUSE_MAP, "pause %x", weir_own_stats().pause);
     unsigned told = seen(world, "out");
     cr_assert(told > 0 && told < 15 * 40, "%u are seen", told);
     cr_assert_eq(kept_count, 15);
@@ -302,7 +391,7 @@ Test(transactions, keep_what_their_map_has_no_room_for_waiting_and_say_so)
     weir_world_run(world, 20 * SECOND);
     cr_assert_eq(seen(world, "out"), 15 * 40);
     cr_assert_eq(committed(world).offset, 15 * 41);
-    cr_assert_eq(stats_of_last().pause, 0);
+    cr_assert_eq(weir_own_stats().pause, 0);
     weir_world_crash(process);
     weir_world_destroy(world);
 }
