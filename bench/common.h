@@ -95,6 +95,10 @@ double weir_bench_key_order_seconds(const struct weir_bench_topic *topic, double
 /** Make sure that the topic exists and holds exactly that much; it is produced once and found again. */
 void weir_bench_topic_fill(const char *bootstrap, const struct weir_bench_topic *topic);
 
+/** A new topic for what an arm emits, with a name of its own; and its end. */
+void weir_bench_outputs_make(const char *bootstrap, int partitions, char *name, size_t size);
+void weir_bench_outputs_delete(const char *bootstrap, const char *name);
+
 /** A configuration with these properties; NULL-terminated pairs. Dies on a refused one. */
 rd_kafka_conf_t *weir_bench_conf(const char *const (*properties)[2]);
 

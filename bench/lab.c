@@ -24,6 +24,12 @@ static const struct arm {
     const char *words[5];
 } ARMS[] = {
     {.name = "weir", .program = "arm-weir"},
+    {.name = "weir-emit", .program = "arm-weir", .words = {"--mode", "emit"}},
+    {.name = "weir-emit-once",
+     .program = "arm-weir",
+     .words = {"--mode", "emit", "--set", "weir.delivery=exactly-once"}},
+    {.name = "loop", .program = "arm-loop", .words = {"--mode", "plain"}},
+    {.name = "loop-once", .program = "arm-loop", .words = {"--mode", "transactions"}},
     {.name = "sleepers", .program = "arm-sleepers"},
     {.name = "rebalance", .program = "arm-rebalance"},
     {.name = "raw", .program = "arm-raw", .words = {"--mode", "ours"}},

@@ -47,6 +47,8 @@ static const struct weir_bench_target ROWS[] = {
     {"scaling-partitions", "CPU a message, the worst of 1 to 1,000 partitions / the best", "<=", 2, 1.3,
      weir_bench_target_partitions},
     {"poison", "1 % poison: messages/s of healthy ones / without poison", ">=", 0.95, 0.99, weir_bench_target_poison},
+    {"exactly-once", "no-op that emits each message: messages/s exactly once / at least once", ">=", 0.5, 0.8,
+     weir_bench_target_once},
 };
 #define ROW_COUNT (sizeof ROWS / sizeof ROWS[0])
 

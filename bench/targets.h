@@ -39,5 +39,6 @@ weir_bench_measure weir_bench_target_memory; /* first: keys, 0 for one a message
 weir_bench_measure weir_bench_target_keys;
 weir_bench_measure weir_bench_target_partitions;
 weir_bench_measure weir_bench_target_poison;
+weir_bench_measure weir_bench_target_once;
 
 #endif

@@ -358,3 +358,21 @@ void weir_bench_target_poison(const struct weir_bench_lab *lab, const struct wei
     values->count = weir_bench_ratios(&trials[1], &trials[0], weir_bench_rate, values->runs);
     explain(trials, 2, values);
 }
+
+/* ---- exactly once; ./dev bench outputs has the raw loops beside it ---- */
+
+void weir_bench_target_once(const struct weir_bench_lab *lab, const struct weir_bench_target *target,
+                            struct weir_bench_values *values)
+{
+    static struct weir_bench_trial trials[2];
+    char name[96];
+    struct weir_bench_topic topic = {
+        .partitions = PARTITIONS, .messages = at_most(lab->messages, 1000000), .value_size = 100, .keys = 100000};
+    weir_bench_lab_topic(lab, &topic, name, sizeof name);
+    for (size_t i = 0; i < 2; i++)
+        trials[i] = (struct weir_bench_trial){.arm = i ? "weir-emit-once" : "weir-emit", .topic = &topic};
+    weir_bench_lab_run(lab, trials, 2);
+    weir_bench_lab_table("each message emitted once, 100 B, 12 partitions, 100k keys", trials, 2);
+    values->count = weir_bench_ratios(&trials[1], &trials[0], weir_bench_rate, values->runs);
+    explain(trials, 2, values);
+}

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define REQUEST_MS 10000
 
@@ -198,6 +199,34 @@ static void fill(rd_kafka_t *client, const struct weir_bench_topic *topic)
         weir_bench_die("topic %s: %s", topic->name, rd_kafka_err2str(fault));
     free(value);
 }
+
+/* ---- topics of an arm ---- */
+
+void weir_bench_outputs_make(const char *bootstrap, int partitions, char *name, size_t size)
+{
+    snprintf(name, size, "weir-bench-outputs-%d-%llu", (int)getpid(), (unsigned long long)weir_bench_now_ns());
+    rd_kafka_t *client = producer(bootstrap);
+    create(client, &(struct weir_bench_topic){.name = name, .partitions = partitions});
+    rd_kafka_destroy(client);
+}
+
+void weir_bench_outputs_delete(const char *bootstrap, const char *name)
+{
+    rd_kafka_t *client = producer(bootstrap);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    rd_kafka_DeleteTopic_t *request = rd_kafka_DeleteTopic_new(name);
+    rd_kafka_DeleteTopics(client, &request, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, REQUEST_MS);
+    if (!event || rd_kafka_event_error(event))
+        fprintf(stderr, "topic %s could not be deleted; it stays until the broker ends\n", name);
+    if (event)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_DeleteTopic_destroy(request);
+    rd_kafka_destroy(client);
+}
+
+/* ---- topics of all arms ---- */
 
 void weir_bench_topic_fill(const char *bootstrap, const struct weir_bench_topic *topic)
 {

@@ -7,6 +7,8 @@
  *   block   sleeps for --work-us on one of --in-flight threads of their own (weir.blocking.threads)
  *   hold    never finishes: once --in-flight messages are in flight, how much memory is resident?
  *   gap     acks, but for one message a partition, which is finished when --in-flight others have passed it
+ *   emit    emits each message, as it is, to a topic that is made for it; a message counts when it is finished: when
+ * its output has been acknowledged, or with weir.delivery=exactly-once its transaction
  *
  * --poison-ppm: that many in a million fail at every attempt; only the others are counted.
  *
@@ -49,6 +51,7 @@ struct straggler {
 
 static struct arm {
     struct weir_bench_job job;
+    char outputs[64]; /* emit: the topic */
     struct weir_bench_pace pace;
     struct straggler *stragglers;
     struct lane lanes[LANES_MAX];
@@ -172,6 +175,16 @@ static enum weir_outcome gap(struct weir_message *message, void *user)
     return WEIR_LATER;
 }
 
+static enum weir_outcome emit(struct weir_message *message, void *user)
+{
+    const struct weir_output output = {.topic = arm.outputs,
+                                       .key = weir_message_key(message),
+                                       .key_size = weir_message_key_size(message),
+                                       .value = weir_message_value(message),
+                                       .value_size = weir_message_value_size(message)};
+    return weir_emit(message, &output) == 0 ? WEIR_ACK : WEIR_RETRY;
+}
+
 static void make_stragglers(void)
 {
     arm.stragglers = aligned_alloc(64, (size_t)arm.job.partitions * sizeof *arm.stragglers);
@@ -185,7 +198,8 @@ static void make_stragglers(void)
 static const struct {
     const char *name;
     weir_handler *handler;
-} MODES[] = {{"noop", noop}, {"copied", copied}, {"spin", spin}, {"block", block}, {"hold", hold}, {"gap", gap}};
+} MODES[] = {{"noop", noop}, {"copied", copied}, {"spin", spin}, {"block", block},
+             {"hold", hold}, {"gap", gap},       {"emit", emit}};
 
 static weir_handler *handler_of(const char *mode)
 {
@@ -200,6 +214,11 @@ static weir_handler *handler_of(const char *mode)
 static bool blocks(void)
 {
     return strcmp(arm.job.mode, "block") == 0;
+}
+
+static bool emits(void)
+{
+    return strcmp(arm.job.mode, "emit") == 0;
 }
 
 static void ask_for_threads(void)
@@ -238,6 +257,16 @@ static double slept_us_mean(void)
     return (double)sum / 1e3 / (double)counted();
 }
 
+/* Messages that count. */
+static uint64_t done(const struct weir_consumer *consumer)
+{
+    struct weir_stats stats;
+    if (!emits())
+        return counted();
+    weir_consumer_stats(consumer, &stats, sizeof stats);
+    return stats.counters.acked;
+}
+
 static void measure_rate(const struct weir_consumer *consumer)
 {
     uint64_t begin_ns = 0, begin = 0, now_ns, count;
@@ -245,7 +274,7 @@ static void measure_rate(const struct weir_consumer *consumer)
     do {
         weir_bench_sleep_until_ns(weir_bench_now_ns() + SAMPLE_NS);
         now_ns = weir_bench_now_ns();
-        count = counted();
+        count = done(consumer);
         if (count > 0 && begin_ns == 0) {
             begin_ns = now_ns;
             begin = count;
@@ -267,6 +296,8 @@ static void measure_rate(const struct weir_consumer *consumer)
     }
     if (blocks())
         weir_bench_job_say_number("slept_us_mean", slept_us_mean());
+    if (emits())
+        weir_bench_job_say_number("commits", (double)stats.commits);
 }
 
 static void measure_memory(const struct weir_consumer *consumer)
@@ -310,6 +341,8 @@ int main(int argc, char **argv)
     }
     make_stragglers();
     bool holds = strcmp(arm.job.mode, "hold") == 0;
+    if (emits())
+        weir_bench_outputs_make(arm.job.bootstrap, arm.job.partitions, arm.outputs, sizeof arm.outputs);
     if (arm.job.seconds > 0)
         weir_bench_pace_start(&arm.pace, &arm.job);
     char group[64];
@@ -324,6 +357,8 @@ int main(int argc, char **argv)
         measure_rate(consumer);
     if (!holds) /* what is held is never finished */
         weir_bench_arm_consumer_stop(consumer);
+    if (emits())
+        weir_bench_outputs_delete(arm.job.bootstrap, arm.outputs);
     weir_bench_job_say_end();
     if (holds)
         _exit(0);
