@@ -4,7 +4,7 @@
 
 test_suites_all=(unit scenario sim seeds install examples asan tsan valgrind fuzz broker stores)
 test_suites_apart=(mutants exactly-once chaos) # run only when named
-test_suites_of_librdkafka=(unit scenario sim broker chaos) # which another librdkafka can be tried with
+test_suites_of_librdkafka=(unit scenario sim broker chaos exactly-once) # which another librdkafka can be tried with
 
 lane_of() { # PART
     case $1 in
@@ -144,8 +144,30 @@ part_broker() {
 
 # Members in processes of their own are killed, stopped, added, and brokers as well, while what they emit is counted.
 part_exactly-once() {
-    built "$1" "$test_build" once || return 0
-    run_on_kafka "$1" run_once
+    local name=$test_prefix$1
+    built "$name" "$test_build" once || return 0
+    run_on_kafka "$name" run_once
+    show_counts "$logs/test-${name//\//-}.log"
+}
+
+# What its scenes have counted, a line a scene, and the sums.
+show_counts() { # LOG
+    awk '/^exactly once: scene=/ {
+            print
+            scenes++
+            for (i = 4; i <= NF; i++) {
+                split($i, pair, "=")
+                if (!(pair[1] in sum))
+                    names[++count] = pair[1]
+                sum[pair[1]] += pair[2]
+            }
+        }
+        END {
+            printf "exactly once: %d scenes", scenes
+            for (i = 1; i <= count; i++)
+                printf " %s=%d", names[i], sum[names[i]]
+            print ""
+        }' "$1" >&2
 }
 
 run_once() {

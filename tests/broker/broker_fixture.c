@@ -112,17 +112,22 @@ static rd_kafka_t *client(rd_kafka_type_t type, rd_kafka_conf_t *conf)
     return kafka;
 }
 
-static rd_kafka_t *reader(const char *group)
+static rd_kafka_t *reader_of(const char *group, const char *isolation)
 {
     rd_kafka_conf_t *conf = configuration();
     configure(conf, "group.id", group);
     configure(conf, "enable.auto.commit", "false");
     configure(conf, "enable.auto.offset.store", "false");
     configure(conf, "auto.offset.reset", "error");
-    configure(conf, "isolation.level", "read_committed");
+    configure(conf, "isolation.level", isolation);
     configure(conf, "enable.partition.eof", "true");
     configure(conf, "fetch.wait.max.ms", "10");
     return client(RD_KAFKA_CONSUMER, conf);
+}
+
+static rd_kafka_t *reader(const char *group)
+{
+    return reader_of(group, "read_committed");
 }
 
 /* ---- administration ---- */
@@ -305,9 +310,10 @@ static int64_t end_of(const char *topic, int32_t partition, const char *isolatio
     return high;
 }
 
-bool weir_broker_has_open_transaction(const char *topic, int32_t partition)
+int64_t weir_broker_open_transaction(const char *topic, int32_t partition)
 {
-    return end_of(topic, partition, "read_committed") < end_of(topic, partition, "read_uncommitted");
+    int64_t stable = end_of(topic, partition, "read_committed");
+    return stable < end_of(topic, partition, "read_uncommitted") ? stable : -1;
 }
 
 /* A broker that has just come back, or is out of breath, coordinates nothing for a moment. */
@@ -482,9 +488,10 @@ static uint64_t read_partition(rd_kafka_t *kafka, const char *topic, int32_t par
     return count;
 }
 
-uint64_t weir_broker_read(const char *topic, void (*visit)(void *user, rd_kafka_message_t *message), void *user)
+/* Frees the client. */
+static uint64_t read_topic(rd_kafka_t *kafka, const char *topic, void (*visit)(void *user, rd_kafka_message_t *message),
+                           void *user)
 {
-    rd_kafka_t *kafka = reader("weir-broker-read");
     rd_kafka_topic_t *handle = rd_kafka_topic_new(kafka, topic, NULL);
     const struct rd_kafka_metadata *metadata;
     rd_kafka_resp_err_t error = rd_kafka_metadata(kafka, 0, handle, &metadata, WEIR_BROKER_WAIT_MS);
@@ -499,4 +506,19 @@ uint64_t weir_broker_read(const char *topic, void (*visit)(void *user, rd_kafka_
     rd_kafka_consumer_close(kafka);
     rd_kafka_destroy(kafka);
     return count;
+}
+
+uint64_t weir_broker_read(const char *topic, void (*visit)(void *user, rd_kafka_message_t *message), void *user)
+{
+    return read_topic(reader("weir-broker-read"), topic, visit, user);
+}
+
+static void visit_nothing(void *user, rd_kafka_message_t *message)
+{
+    (void)user, (void)message;
+}
+
+uint64_t weir_broker_count_all(const char *topic)
+{
+    return read_topic(reader_of("weir-broker-read", "read_uncommitted"), topic, visit_nothing, NULL);
 }

@@ -52,8 +52,8 @@ void weir_broker_topic_delete(const char *topic);
 /** Delete the records below an offset: what the log's retention does. */
 void weir_broker_topic_trim(const char *topic, int32_t partition, int64_t offset);
 void weir_broker_watermarks(const char *topic, int32_t partition, int64_t *low, int64_t *high);
-/** Is there a transaction that has not ended? Readers of committed records do not get past its beginning. */
-bool weir_broker_has_open_transaction(const char *topic, int32_t partition);
+/** Where a transaction begins that has not ended, and that readers of committed records do not get past; -1: none. */
+int64_t weir_broker_open_transaction(const char *topic, int32_t partition);
 
 /** What a group has committed: the offset, or -1, and its metadata cut to `metadata_size` ("" where none). */
 int64_t weir_broker_committed(const char *group, const char *topic, int32_t partition, char *metadata,
@@ -88,6 +88,9 @@ void weir_broker_batch_size(size_t size);
 
 /** Show every record that the topic holds now, committed transactions only, partition by partition in order. */
 uint64_t weir_broker_read(const char *topic, void (*visit)(void *user, rd_kafka_message_t *message), void *user);
+
+/** How many it holds, those of aborted transactions too. */
+uint64_t weir_broker_count_all(const char *topic);
 
 /* ---- waiting ---- */
 

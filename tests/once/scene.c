@@ -8,9 +8,10 @@
 
 enum { FINISH_MS = 180000, KEYS_MAX = 1000 };
 
-void weir_once_set(struct weir_once *once, uint64_t messages, unsigned keys, uint64_t work_us, uint64_t dead_every)
+void weir_once_set(struct weir_once *once, const char *scene, uint64_t messages, unsigned keys, uint64_t work_us,
+                   uint64_t dead_every)
 {
-    *once = (struct weir_once){0};
+    *once = (struct weir_once){.scene = scene};
     weir_stage_set(&once->stage, WEIR_ONCE_PARTITIONS, 0);
     once->outputs = weir_broker_name("outputs");
     snprintf(once->letters, sizeof once->letters, "%.100s.dlq", once->stage.topic.text);
@@ -39,36 +40,108 @@ void weir_once_clear(struct weir_once *once)
 
 /* ---- what is done ---- */
 
+/* What is done now comes in the middle of the work. */
+static void check_unfinished(const struct weir_once *once)
+{
+    cr_assert_lt(weir_stage_committed(&once->stage), weir_stage_log_end(&once->stage), "all was done before");
+}
+
 void weir_once_start(struct weir_once *once, unsigned member)
 {
     char instance[64];
     snprintf(instance, sizeof instance, "%s%u", once->instance ? once->instance : "", member);
+    const char *settings[64] = {"bootstrap.servers",
+                                weir_broker_bootstrap(),
+                                "group.id",
+                                once->stage.group.text,
+                                "weir.topics",
+                                once->stage.topic.text,
+                                "auto.offset.reset",
+                                "earliest",
+                                "weir.delivery",
+                                "exactly-once",
+                                "weir.workers",
+                                "2",
+                                "weir.retry.base.ms",
+                                "5",
+                                "weir.dlq.topic",
+                                once->letters,
+                                "reconnect.backoff.max.ms",
+                                "1000",
+                                "linger.ms",
+                                "1",
+                                "weir.transaction.interval.ms",
+                                "50",
+                                "weir.stats.interval.ms",
+                                "50"};
+    const char *const classic[] = {"session.timeout.ms", "6000", "heartbeat.interval.ms", "300"};
+    const char *const kip848[] = {"group.protocol", "consumer"};
+    const char *const named[] = {"group.instance.id", instance};
+    size_t count = 0;
+    while (settings[count])
+        count++;
+    if (once->is_kip848)
+        memcpy(&settings[count], kip848, sizeof kip848);
+    else
+        memcpy(&settings[count], classic, sizeof classic);
+    while (settings[count])
+        count++;
+    if (once->instance)
+        memcpy(&settings[count], named, sizeof named);
     once->starts++;
-    weir_member_start(&once->members[member], &once->stage, -1,
-                      WEIR_STAGE_SETTINGS(&once->stage, "weir.delivery", "exactly-once", "weir.workers", "2",
-                                          "session.timeout.ms", "6000", "weir.retry.base.ms", "5", "weir.dlq.topic",
-                                          once->letters, "reconnect.backoff.max.ms", "1000", "linger.ms", "1",
-                                          "weir.transaction.interval.ms", "50", "group.instance.id",
-                                          once->instance ? instance : ""));
+    weir_member_start(&once->members[member], &once->stage, -1, settings);
 }
 
 void weir_once_kill(struct weir_once *once, unsigned member)
 {
+    check_unfinished(once);
     once->kills++;
     weir_member_kill(&once->members[member], &once->stage);
 }
 
 void weir_once_leave(struct weir_once *once, unsigned member)
 {
+    check_unfinished(once);
     once->leaves++;
     weir_member_signal(&once->members[member], SIGTERM);
     weir_member_join(&once->members[member], &once->stage);
 }
 
-void weir_once_stop(struct weir_once *once, unsigned member)
+/* Where readers of committed messages stand in each partition of the outputs; -1 where nothing is open. */
+static void find_open(const struct weir_once *once, int64_t *stands)
 {
+    for (int32_t partition = 0; partition < WEIR_ONCE_PARTITIONS; partition++)
+        stands[partition] = weir_broker_open_transaction(once->outputs.text, partition);
+}
+
+bool weir_once_transaction_stays(const struct weir_once *once)
+{
+    int64_t before[WEIR_ONCE_PARTITIONS], after[WEIR_ONCE_PARTITIONS];
+    find_open(once, before);
+    uint64_t until_ms = weir_broker_now_ms() + 500; /* what others have open has ended by then */
+    while (weir_broker_now_ms() < until_ms)
+        weir_broker_pause_briefly();
+    find_open(once, after);
+    for (int32_t partition = 0; partition < WEIR_ONCE_PARTITIONS; partition++)
+        if (before[partition] >= 0 && before[partition] == after[partition])
+            return true;
+    return false;
+}
+
+void weir_once_stop_in_transaction(struct weir_once *once, unsigned member)
+{
+    uint64_t deadline_ms = weir_broker_now_ms() + WEIR_BROKER_WAIT_MS;
     once->stops++;
-    weir_member_signal(&once->members[member], SIGSTOP);
+    once->inside++;
+    for (;;) {
+        check_unfinished(once);
+        cr_assert_lt(weir_broker_now_ms(), deadline_ms, "it is never in a transaction");
+        weir_member_signal(&once->members[member], SIGSTOP);
+        if (weir_once_transaction_stays(once))
+            return;
+        weir_member_signal(&once->members[member], SIGCONT);
+        weir_broker_pause_briefly();
+    }
 }
 
 void weir_once_continue(struct weir_once *once, unsigned member)
@@ -78,6 +151,7 @@ void weir_once_continue(struct weir_once *once, unsigned member)
 
 void weir_once_restart_broker(struct weir_once *once, unsigned down_ms)
 {
+    check_unfinished(once);
     once->restarts++;
     weir_broker_control("kill");
     uint64_t until_ms = weir_broker_now_ms() + down_ms;
@@ -166,17 +240,6 @@ static void see_letter(void *user, rd_kafka_message_t *message)
     see(user, (int32_t)header_of(message, "__dlq.errors.partition"), header_of(message, "__dlq.errors.offset"));
 }
 
-static int64_t outputs_end(const struct weir_once *once)
-{
-    int64_t sum = 0;
-    for (int32_t partition = 0; partition < WEIR_ONCE_PARTITIONS; partition++) {
-        int64_t low, high;
-        weir_broker_watermarks(once->outputs.text, partition, &low, &high);
-        sum += high;
-    }
-    return sum;
-}
-
 static void count(const struct weir_once *once, const struct seen *seen, struct weir_once_ledger *ledger)
 {
     for (int32_t partition = 0; partition < WEIR_ONCE_PARTITIONS; partition++) {
@@ -221,7 +284,33 @@ static void await_commits(struct weir_once *once)
 static void await_transactions(const char *topic, int32_t partitions)
 {
     for (int32_t partition = 0; partition < partitions; partition++)
-        WEIR_BROKER_UNTIL(!weir_broker_has_open_transaction(topic, partition));
+        WEIR_BROKER_UNTIL(weir_broker_open_transaction(topic, partition) < 0);
+}
+
+static uint64_t logged(const struct weir_once *once, const char *words)
+{
+    uint64_t sum = 0;
+    for (unsigned member = 0; member < WEIR_ONCE_MEMBERS_MAX; member++)
+        sum += weir_member_log_count(&once->members[member], words);
+    return sum;
+}
+
+/* ./dev test exactly-once shows these lines, and sums them up. */
+static void print(const struct weir_once *once, const struct weir_once_ledger *ledger)
+{
+    fprintf(stderr,
+            "exactly once: scene=%s produced=%" PRIu64 " outputs=%" PRIu64 " letters=%" PRIu64 " twice=%" PRIu64
+            " lost=%" PRIu64 " disorder=%" PRIu64 " hidden=%" PRIu64 " aborted=%" PRIu64 " refused=%" PRIu64
+            " fenced=%" PRIu64 " starts=%" PRIu64 " kills=%" PRIu64 " stops=%" PRIu64 " inside=%" PRIu64
+            " leaves=%" PRIu64 " restarts=%" PRIu64 "\n",
+            once->scene, once->stage.produced, ledger->outputs, ledger->letters, ledger->duplicates, ledger->losses,
+            ledger->disorder, ledger->hidden, ledger->aborted, ledger->refused, ledger->fenced, once->starts,
+            once->kills, once->stops, once->inside, once->leaves, once->restarts);
+}
+
+static uint64_t visible(const struct weir_once *once)
+{
+    return weir_once_seen(once) + weir_broker_read(once->letters, visit_nothing, NULL);
 }
 
 struct weir_once_ledger weir_once_judge(struct weir_once *once)
@@ -229,8 +318,12 @@ struct weir_once_ledger weir_once_judge(struct weir_once *once)
     struct weir_once_ledger ledger = {0};
     struct seen *seen = calloc(1, sizeof *seen);
     cr_assert_not_null(seen);
+    for (unsigned member = 0; member < WEIR_ONCE_MEMBERS_MAX; member++)
+        atomic_store(&once->members[member].board->sleep_us,
+                     0); /* nothing more happens: the rest is not worth waiting for */
     await_commits(once);
     end_members(once);
+    uint64_t visible_before = visible(once);
     await_transactions(once->outputs.text, WEIR_ONCE_PARTITIONS);
     await_transactions(once->letters, 1);
     seen->stride = (int64_t)once->stage.produced;
@@ -239,16 +332,13 @@ struct weir_once_ledger weir_once_judge(struct weir_once *once)
     ledger.outputs = weir_broker_read(once->outputs.text, see_output, seen);
     ledger.letters = weir_broker_read(once->letters, see_letter, seen);
     ledger.disorder = seen->disorder;
+    ledger.hidden = ledger.outputs + ledger.letters - visible_before;
+    ledger.aborted = weir_broker_count_all(once->outputs.text) - ledger.outputs;
+    ledger.refused = logged(once, " W transaction, ");
+    ledger.fenced = logged(once, "the transactional producer has failed for good");
     ledger.committed = weir_stage_committed(&once->stage);
-    ledger.aborted_or_open = (uint64_t)outputs_end(once) - ledger.outputs;
     count(once, seen, &ledger);
-    fprintf(stderr,
-            "exactly once: %" PRIu64 " messages, %" PRIu64 " outputs and %" PRIu64 " letters seen: %" PRIu64
-            " duplicates, %" PRIu64 " losses, %" PRIu64 " out of order; %" PRIu64
-            " offsets of aborted outputs and markers; %" PRIu64 " starts, %" PRIu64 " kills, %" PRIu64
-            " stops, %" PRIu64 " leaves, %" PRIu64 " broker restarts\n",
-            once->stage.produced, ledger.outputs, ledger.letters, ledger.duplicates, ledger.losses, ledger.disorder,
-            ledger.aborted_or_open, once->starts, once->kills, once->stops, once->leaves, once->restarts);
+    print(once, &ledger);
     free(seen->count);
     free(seen);
     cr_assert_eq(ledger.duplicates, 0u);

@@ -12,12 +12,14 @@
 enum { WEIR_ONCE_MEMBERS_MAX = 8, WEIR_ONCE_PARTITIONS = 6 };
 
 struct weir_once {
+    const char *scene; /* its name, for the line at the end */
     struct weir_stage stage;
     struct weir_broker_name outputs;
     char letters[128];
     struct weir_member members[WEIR_ONCE_MEMBERS_MAX];
-    uint64_t kills, stops, starts, restarts, leaves; /* what was done */
-    const char *instance;                            /* prefix of group.instance.id; NULL: dynamic members */
+    uint64_t kills, stops, inside, starts, restarts, leaves; /* what was done; inside: stopped in a transaction */
+    const char *instance;                                    /* prefix of group.instance.id; NULL: dynamic members */
+    bool is_kip848;                                          /* group.protocol=consumer */
 };
 
 /* What is to be seen of all messages. */
@@ -25,18 +27,27 @@ struct weir_once_ledger {
     uint64_t outputs, letters;   /* records */
     uint64_t duplicates, losses; /* messages seen twice or more; not at all */
     uint64_t disorder;           /* outputs that come after a later one of their key */
-    uint64_t aborted_or_open;    /* offsets of the outputs' topic that readers do not see: aborted, markers */
-    int64_t committed;           /* offsets, over all partitions */
+    uint64_t hidden;             /* of outputs and letters, those that were committed behind a transaction that timed
+                                    out after the members had ended */
+    uint64_t aborted;            /* outputs in the log that no reader of committed messages sees */
+    uint64_t refused, fenced; /* requests of transactions that members were refused; producers that failed for good */
+    int64_t committed;        /* offsets, over all partitions */
 };
 
 /** Topics, and `messages` of `keys` keys. work_us: of a run; dead_every: one in so many messages dies, 0 none. */
-void weir_once_set(struct weir_once *once, uint64_t messages, unsigned keys, uint64_t work_us, uint64_t dead_every);
+void weir_once_set(struct weir_once *once, const char *scene, uint64_t messages, unsigned keys, uint64_t work_us,
+                   uint64_t dead_every);
 void weir_once_clear(struct weir_once *once);
 
+/* Each fails the test where all is done already: then it would disturb nothing. */
 void weir_once_start(struct weir_once *once, unsigned member);
 void weir_once_kill(struct weir_once *once, unsigned member);  /* kill -9 */
 void weir_once_leave(struct weir_once *once, unsigned member); /* SIGTERM, and wait */
-void weir_once_stop(struct weir_once *once, unsigned member);
+/** SIGSTOP in the middle of a transaction: one that its outputs, and perhaps its offsets, are in, and that stays open.
+ */
+void weir_once_stop_in_transaction(struct weir_once *once, unsigned member);
+/** Does one stay open that was before? Takes half a second. */
+bool weir_once_transaction_stays(const struct weir_once *once);
 void weir_once_continue(struct weir_once *once, unsigned member);
 void weir_once_restart_broker(struct weir_once *once, unsigned down_ms);
 
