@@ -87,35 +87,37 @@ static void read_back(struct weir_scene *scene, struct found *found)
     rd_kafka_destroy(kafka);
 }
 
-/* The mock cluster does not know idempotent producers: what librdkafka repeats after a hiccup is there twice. */
-static void check_all(struct weir_scene *scene)
+static void check_each_once(struct weir_scene *scene)
 {
     struct found found;
     read_back(scene, &found);
-    cr_assert_geq(found.records, 2u * MESSAGES);
+    cr_assert_eq(found.records, 2u * MESSAGES);
     cr_assert_eq(found.disorder, 0u);
     for (unsigned place = 0; place < 2 * MESSAGES; place++)
-        cr_assert_geq(found.count[place], 1, "output %u of message %u is there %u times", place % 2, place / 2,
-                      found.count[place]);
+        cr_assert_eq(found.count[place], 1, "output %u of message %u is there %u times", place % 2, place / 2,
+                     found.count[place]);
 }
 
 /* ---- tests ---- */
 
-Test(consumer_outputs, arrive_in_the_order_of_their_key_and_those_of_failed_runs_do_not)
+/* One request at a time: the mock cluster does not look at the sequence numbers of a producer without transactions, and
+ * so takes the request behind one that it has refused. librdkafka concludes that the first was written too, and reports
+ * it as delivered; a broker would have refused both. */
+Test(consumer_outputs, arrive_once_and_in_the_order_of_their_key_and_those_of_failed_runs_do_not)
 {
     struct weir_scene scene;
     weir_scene_set(&scene, 1, emit_and_fail_some, NULL);
     weir_mock_topic_create(scene.mock, OUT, OUT_PARTITIONS);
     weir_scene_put_many(&scene, 0, MESSAGES, KEYS);
     weir_mock_fail(scene.mock, WEIR_MOCK_PRODUCE, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, 2);
-    WEIR_SCENE_START(&scene, "linger.ms", "0");
+    WEIR_SCENE_START(&scene, "linger.ms", "0", "max.in.flight.requests.per.connection", "1");
     WEIR_SCENE_UNTIL(weir_scene_committed(&scene, 1) == MESSAGES);
     struct weir_stats stats = weir_subject_stats(&scene.subject);
     cr_assert_eq(stats.counters.outputs_sent, 2u * MESSAGES);
     cr_assert_eq(stats.counters.outputs_dropped, 2u * MESSAGES / 20);
     cr_assert_eq(weir_subject_close(&scene.subject), WEIR_OK, "%s", scene.subject.closed_error.text);
     cr_assert(weir_subject_adds_up(&scene.subject));
-    check_all(&scene);
+    check_each_once(&scene);
     weir_scene_check(&scene, true);
     weir_scene_clear(&scene);
 }
@@ -134,7 +136,7 @@ Test(consumer_outputs, arrive_in_transactions)
     cr_assert_gt(stats.commits, MESSAGES / KEYS - 1);
     cr_assert_eq(weir_subject_close(&scene.subject), WEIR_OK, "%s", scene.subject.closed_error.text);
     cr_assert(weir_subject_adds_up(&scene.subject));
-    check_all(&scene);
+    check_each_once(&scene);
     weir_scene_clear(&scene);
 }
 
@@ -180,7 +182,7 @@ Test(consumer_outputs, are_emitted_by_holders_of_handles_on_threads_of_their_own
     WEIR_SCENE_START(&scene, "linger.ms", "0");
     WEIR_SCENE_UNTIL(weir_scene_committed(&scene, 1) == MESSAGES);
     cr_assert_eq(weir_subject_close(&scene.subject), WEIR_OK, "%s", scene.subject.closed_error.text);
-    check_all(&scene);
+    check_each_once(&scene);
     weir_scene_check(&scene, true);
     weir_scene_clear(&scene);
 }
