@@ -77,6 +77,7 @@ void weir_once_start(struct weir_once *once, unsigned member)
     const char *const classic[] = {"session.timeout.ms", "6000", "heartbeat.interval.ms", "300"};
     const char *const kip848[] = {"group.protocol", "consumer"};
     const char *const named[] = {"group.instance.id", instance};
+    const char *const window[] = {"weir.window.messages.max", once->window};
     size_t count = 0;
     while (settings[count])
         count++;
@@ -88,6 +89,10 @@ void weir_once_start(struct weir_once *once, unsigned member)
         count++;
     if (once->instance)
         memcpy(&settings[count], named, sizeof named);
+    while (settings[count])
+        count++;
+    if (once->window)
+        memcpy(&settings[count], window, sizeof window);
     once->starts++;
     weir_member_start(&once->members[member], &once->stage, -1, settings);
 }
