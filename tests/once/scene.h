@@ -20,7 +20,7 @@ struct weir_once {
     uint64_t kills, stops, inside, starts, restarts, leaves; /* what was done; inside: stopped in a transaction */
     const char *instance;                                    /* prefix of group.instance.id; NULL: dynamic members */
     bool is_kip848;                                          /* group.protocol=consumer */
-    const char *window; /* weir.window.messages.max; NULL: the default */
+    const char *window;                                      /* weir.window.messages.max; NULL: the default */
 };
 
 /* What is to be seen of all messages. */
