@@ -281,12 +281,14 @@ static void live_seeds(struct weir_world_settings settings, unsigned disturbance
         filtered_suspects += play.filtered_suspects;
         cr_assert_eq(play.filtered > 0, filters);
     }
-    if (filters && settings.pool_threads == 0) /* else too few are dispatched that will be left out */
+    if (filters && settings.pool_threads == 0 &&
+        weir_test_scaled(seeds) >= seeds) /* else too few are dispatched that will be left out */
         cr_assert_gt(filtered_suspects, 0u, "no suspect was left out by a filter");
     unsigned least = weir_test_scaled(seeds);
-    if (filters)
-        least /= 8; /* most wait for their place */
-    cr_assert_gt(neighbours, least, "hardly anybody innocent was suspected");
+    if (filters) /* most wait for their place, and where few seeds are run it may be all */
+        least = least >= seeds ? least / 8 : 0;
+    if (!filters || least > 0)
+        cr_assert_gt(neighbours, least, "hardly anybody innocent was suspected");
 }
 
 Test(consumer_crash, poison_ends_in_the_dead_letter_queue_after_exactly_so_many_crashes)
