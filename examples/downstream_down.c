@@ -40,7 +40,7 @@ static enum weir_outcome on_entry(struct weir_message *message, void *user)
 
 int main(int argc, char **argv)
 {
-    static const char *const settings[][2] = {{"weir.retry.attempts.max", "3"},
+    static const char *const settings[][2] = {{"weir.retry.attempts.max", "6"}, /* until it opens, attempts are burnt */
                                               {"weir.breaker.failures.percent", "50"},
                                               {"weir.breaker.open.ms", "200"},
                                               {"weir.breaker.open.ms.max", "1000"},
