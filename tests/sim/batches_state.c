@@ -35,10 +35,10 @@ static void *make(struct weir_message *message, void *user)
 {
     struct state *state = calloc(1, sizeof *state);
     cr_assert_not_null(state);
-    *state =
-        (struct state){.next = states.all, .process = user, .partition = weir_message_partition(message), .offset = -1};
+    *state = (struct state){.process = user, .partition = weir_message_partition(message), .offset = -1};
     snprintf(state->key, sizeof state->key, "%.*s", (int)weir_message_key_size(message),
              weir_message_key(message) ? (const char *)weir_message_key(message) : "");
+    state->next = states.all; /* last: a step of another worker may have come in between, and made one as well */
     states.all = state;
     states.created++;
     return state;
