@@ -51,7 +51,8 @@ static void leave(struct weir_member *member, const struct scene *scene)
 {
     weir_member_signal(member, SIGTERM);
     weir_member_join(member, &scene->stage);
-    cr_assert_eq(member->board->code, WEIR_OK, "%s", member->board->error.text);
+    int code = member->board->code; /* what waits for a retry as it closes is handed back */
+    cr_assert(code == WEIR_OK || code == WEIR_UNFINISHED, "%s", member->board->error.text);
     const struct weir_counters *counters = &member->board->stats.counters;
     cr_assert_eq(counters->consumed, counters->acked + counters->handed_back);
 }
