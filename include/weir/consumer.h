@@ -56,6 +56,7 @@ WEIR_EXPORT void weir_consumer_stop(struct weir_consumer *consumer);
 
 /**
  * Stop, drain for at most weir.close.drain.ms.max, commit, leave the group, end the threads, and say what was left.
+ * What waits for a retry when all else is finished is not waited for, nor run any more: it is left.
  *
  * Thread: any but a worker or callback.    Blocks: until closed.
  * Errors: WEIR_UNFINISHED where messages remained (they will be delivered again); WEIR_KAFKA after a fatal error.
