@@ -239,7 +239,7 @@ Test(shortcut, what_is_kept_stays_where_its_holder_reads_it)
     cr_assert_eq(moved, 0);
 }
 
-/* The first is given out for good; the others, finished at once, are told by a map, which the next owner believes. */
+/* The first waits for an hour; the others, finished at once, are told by a map, which the next owner believes. */
 static bool holds_first;
 static unsigned runs_of_first;
 
@@ -250,8 +250,8 @@ static enum weir_outcome holds(struct weir_message *message, void *user)
     runs_of_first += is_first;
     if (!is_first || !holds_first)
         return end(user, run, WEIR_ACK);
-    weir_message_later(message);
-    return WEIR_LATER;
+    weir_world_end(user, run, WEIR_RETRY);
+    return weir_retry_after(message, 3600000, "not now");
 }
 
 Test(shortcut, what_is_finished_at_once_behind_another_is_told_to_the_next_owner)
