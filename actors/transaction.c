@@ -93,7 +93,7 @@ static void shrink(struct weir_control *control)
     control->transaction.too_slow = true;
     control->transaction.room = 1 + messages * written / count / 2;
     weir_log(WEIR_LOG_WARN, WEIR_NO_FIELDS,
-             "transaction: of %llu messages there was time for %llu: smaller ones from now on",
+             "transaction: of %llu outputs there was time for %llu: smaller ones from now on",
              (unsigned long long)count, (unsigned long long)written);
 }
 
