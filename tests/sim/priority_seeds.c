@@ -38,9 +38,11 @@ static void run_seed(const struct weir_world_settings *settings, uint64_t seed, 
     its.topics = "high,middle,low";
     its.workers = 1 + (unsigned)(seed % 3);
     its.short_percent = seed % 2 ? 0 : 50;
+    its.messages /= 2; /* the others while it is disturbed: most of these would be over before */
     struct weir_world *world = weir_world_create(&its);
     weir_world_start(world);
     weir_world_start(world);
+    weir_world_produce_during(world, 60 * SECOND, its.messages);
     weir_world_disturb(world, 60 * SECOND, 12,
                        its.floor_unchecked ? WEIR_WORLD_CRASH | WEIR_WORLD_STOP | WEIR_WORLD_REBALANCE
                                            : WEIR_WORLD_ALL);
