@@ -80,6 +80,7 @@ on_mock() { # GROUP FUNCTION
     export -f run "${2?}"
     export libdir command scratch
     timeout 120 "$scratch/mock" "$1" bash -c "$2" >"$scratch/committed" && return
+    echo "$2 on the mock: status $?; then, of the group: $(cat "$scratch/committed"); the log of the last program:"
     cat "$scratch/run.log"
     return 1
 }

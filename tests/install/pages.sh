@@ -25,6 +25,7 @@ serve_page() {
     local count=0
     sed "s/localhost:9092/$BOOTSTRAP/" "$scratch/page-01.ini" >"$scratch/page.conf"
     rm -f "$scratch/page.db"
+    : >"$scratch/printed" # here, not only in the child: until it runs, what the last program has printed would count
     LD_LIBRARY_PATH=$libdir stdbuf -oL "$scratch/program" "$scratch/page.conf" ${page_arguments:+"$page_arguments"} \
         >"$scratch/printed" 2>"$scratch/run.log" &
     while [ "$(wc -l <"$scratch/printed")" -lt "$page_lines" ] && [ $((count++)) -lt 300 ]; do
