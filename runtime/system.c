@@ -133,11 +133,9 @@ static void sleep_in_loop(struct weir_worker *worker)
     take_sleeping(worker);
 }
 
-/* Look out for work for SPIN_NS; true if there is some. */
-static bool spin(struct weir_worker *worker)
+/* True if work comes within SPIN_NS. */
+static bool look_out(struct weir_worker *worker)
 {
-    if (!worker->system->can_spin || worker->number == WEIR_WORKER_CONTROL)
-        return false;
     uint64_t now_ns = worker->now_ns, end_ns = now_ns + SPIN_NS;
     while (now_ns < end_ns) {
         for (unsigned i = 0; i < 32; i++)
@@ -147,6 +145,22 @@ static bool spin(struct weir_worker *worker)
             return true;
     }
     return false;
+}
+
+/* Look out for work before a sleep; true if there is some. In vain that costs as much again as the sleep that it was to
+ * spare: each time it was, twice as many sleeps as before go without. */
+static bool spin(struct weir_worker *worker)
+{
+    if (!worker->system->can_spin || worker->number == WEIR_WORKER_CONTROL)
+        return false;
+    if (worker->sleeps_without_spin > 0) {
+        worker->sleeps_without_spin--;
+        return false;
+    }
+    bool found = look_out(worker);
+    worker->spins_in_vain = found ? 0 : worker->spins_in_vain + (worker->spins_in_vain < SPINS_IN_VAIN_MAX);
+    worker->sleeps_without_spin = (1u << worker->spins_in_vain) - 1;
+    return found;
 }
 
 /* Add the time since the last account to a counter. */

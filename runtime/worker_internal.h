@@ -20,6 +20,7 @@
 #define STEP_NS_MAX          500000u  /* a step starts no further turn of a phase after this time in it */
 #define UV_POLL_INTERVAL_NS  1000000u /* while busy */
 #define SPIN_NS              10000u   /* before sleep: about what a wake-up of a sleeping thread takes */
+#define SPINS_IN_VAIN_MAX    6u       /* one after the other; then every 64th sleep begins with one */
 #define STEAL_TURN_NS        1000u    /* shorter turns are cheaper to run where they are than to move */
 #define AVERAGE_START_NS     50000u   /* of turns: unknown ones are offered; short ones soon show */
 #define STEAL_BACKLOG_NS     30000u   /* less than this is sooner done by the owner than by a thread to be woken */
@@ -55,6 +56,7 @@ struct weir_worker {
     uint64_t now_ns;
     uint64_t polled_ns;    /* when the loop was polled last */
     uint64_t accounted_ns; /* up to when busy_ns and idle_ns are written */
+    unsigned spins_in_vain, sleeps_without_spin;
     bool in_step;          /* now_ns is fresh */
     bool loop_is_open;     /* loop and the three handles below are initialised */
     bool users_are_closed; /* their handles */
