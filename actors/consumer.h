@@ -14,6 +14,7 @@
 #include "actors/partition.h"
 #include "actors/retry.h"
 #include "runtime/system.h"
+#include <ck_md.h>
 #include <pthread.h>
 #include <weir/consumer.h>
 #include <weir/key_state.h>
@@ -69,7 +70,6 @@ struct weir_consumer {
     /* shared, atomic */
     _Atomic(struct weir_partition *) partitions; /* append only; control pushes, anybody walks */
     _Atomic uint32_t assigned_count;             /* for the share of memory.bytes.max */
-    _Atomic uint64_t finished_uncommitted;       /* partitions add, control takes */
     _Atomic uint64_t transaction_share;          /* exactly once: messages that each partition may put into the next */
     _Atomic uint64_t transaction_left;           /* and that all may together, beyond that */
     _Atomic uint64_t lease_ns;                   /* when control last looked */
@@ -108,6 +108,10 @@ struct weir_consumer {
     enum weir_code close_code;
     char close_text[WEIR_ERROR_TEXT_SIZE];
     char escalation[WEIR_ERROR_TEXT_SIZE]; /* of the first; under close_lock, then constant */
+
+    /* partitions add in each turn, control takes; apart, or what all workers read would leave their caches as often */
+    char apart[CK_MD_CACHELINE];
+    _Atomic uint64_t finished_uncommitted;
 };
 
 /**

@@ -4,6 +4,7 @@
 #include "actors/key.h"
 #include "actors/consumer.h"
 #include "actors/partition.h"
+#include "actors/run.h"
 #include "runtime/check.h"
 #include "runtime/memory.h"
 #include <stddef.h>
@@ -270,54 +271,6 @@ struct weir_message *weir_key_take_after(struct weir_key *key, struct weir_messa
 #define LONG_NS_MAX 100000000ull /* of a key that others wait less for than it does for them: see pool.h */
 #define CLOCK_EVERY 8
 
-/* The run is counted for the deadline, and written into the journal. */
-static void guard(struct weir_running *running, const struct weir_partition *partition,
-                  const struct weir_message *message)
-{
-    uint64_t runs = atomic_load_explicit(&running->runs, memory_order_relaxed);
-    atomic_store_explicit(&running->runs, runs + 1, memory_order_relaxed);
-    if (!running->slot)
-        return;
-    struct weir_journal_name name = weir_partition_name(partition, message);
-    weir_journal_claim(running->slot, &name);
-}
-
-/* What the handler says. What it must not answer is turned into a failure, which loses nothing. */
-static enum weir_outcome ask(struct weir_consumer *consumer, struct weir_message *message)
-{
-    enum weir_outcome outcome = consumer->handler(message, consumer->user);
-    bool is_unknown = (int)outcome < WEIR_ACK || outcome > WEIR_ESCALATE;
-    if (!is_unknown && outcome != WEIR_LATER)
-        return outcome;
-    if (weir_message_later_state(message) != WEIR_LATER_IDLE) /* the holder may be giving its reason just now */
-        return is_unknown ? WEIR_RETRY : WEIR_LATER;
-    return weir_retry(message, is_unknown ? "the handler returned an unknown outcome"
-                                          : "the handler returned WEIR_LATER without weir_message_later()");
-}
-
-/* One run: filters, then the handler. */
-enum weir_outcome weir_key_run(struct weir_partition *partition, struct weir_message *message,
-                               struct weir_running *running)
-{
-    struct weir_consumer *consumer = partition->consumer;
-    struct weir_filter *filter = partition->topic->filter;
-    enum weir_outcome outcome;
-    message->has_delay = false;
-    message->retry_class = message->escalation = 0;
-    message->filtered = WEIR_FILTERED_NOT;
-    if (running->guarded)
-        guard(running, partition, message);
-    weir_running_set(running, partition, message->offset);
-    if (!filter || weir_filter_passes(filter, message, &outcome))
-        outcome = ask(consumer, message);
-    else if (consumer->on_filtered && outcome == WEIR_SKIP)
-        consumer->on_filtered(message, consumer->user);
-    weir_running_set(running, NULL, -1);
-    if (running->guarded && running->slot)
-        weir_journal_clear(running->slot);
-    return outcome;
-}
-
 /* A long turn is not to be taken for a handler that runs for too long. */
 static uint64_t turn_may_take(const struct weir_partition *partition, const struct weir_worker *worker)
 {
@@ -363,7 +316,7 @@ void weir_key_turn(struct weir_actor *actor, struct weir_worker *worker)
     uint64_t turn_ns_max = turn_may_take(partition, worker);
     unsigned clock_every = is_watched(partition, worker) ? 1 : CLOCK_EVERY;
     while (weir_partition_may_start(partition, message, worker)) {
-        message->outcome = (uint8_t)weir_key_run(partition, message, running);
+        message->outcome = (uint8_t)weir_run(partition, message, running);
         done++;
         if (message->outcome > WEIR_SKIP || done == key->run_count ||
             weir_message_later_state(message) != WEIR_LATER_IDLE || message->outputs)

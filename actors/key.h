@@ -125,10 +125,6 @@ struct weir_message *weir_key_take_after(struct weir_key *key, struct weir_messa
 void weir_key_move(struct weir_key *key, enum weir_key_state state);
 const char *weir_key_state_name(enum weir_key_state state);
 
-/** One run of the handler: what it says of the message. On the worker that `running` is of, after
- *  weir_partition_may_start(). */
-enum weir_outcome weir_key_run(struct weir_partition *partition, struct weir_message *message,
-                               struct weir_running *running);
 /** The turn: run the handler over the run, hand the key back. Worker. */
 void weir_key_turn(struct weir_actor *actor, struct weir_worker *worker);
 

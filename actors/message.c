@@ -72,22 +72,6 @@ int weir_message_pool_reserve(struct weir_message_pool *pool, uint32_t count)
     return 0;
 }
 
-struct weir_message *weir_message_pool_take(struct weir_message_pool *pool)
-{
-    struct weir_message *message = pool->free;
-    WEIR_CHECK(message != NULL);
-    pool->free = message->next;
-    pool->free_count--;
-    return message;
-}
-
-void weir_message_pool_give(struct weir_message_pool *pool, struct weir_message *message)
-{
-    message->next = pool->free;
-    pool->free = message;
-    pool->free_count++;
-}
-
 void weir_message_pool_deinit(struct weir_message_pool *pool)
 {
     WEIR_CHECK(pool->free_count == pool->total_count);
@@ -349,9 +333,6 @@ enum weir_outcome weir_dead(struct weir_message *message, const char *reason)
 
 /* ---- handles ---- */
 
-#define STATE_BITS 2
-#define STATE_MASK ((1u << STATE_BITS) - 1)
-
 /* Threads inside weir_later_finish(), striped so that they do not share a cache line. */
 #define STRIPES 16
 static struct {
@@ -387,13 +368,13 @@ static void parse_headers(struct weir_message *message)
 struct weir_later weir_message_later(struct weir_message *message)
 {
     uint64_t word = atomic_load_explicit(&message->later, memory_order_relaxed);
-    uint64_t generation = word >> STATE_BITS;
+    uint64_t generation = word >> WEIR_LATER_BITS;
     if (weir_partition_has_batches(message->partition))
         return (struct weir_later){message, generation}; /* stale from the start: a batch waits for nobody */
-    if ((word & STATE_MASK) == WEIR_LATER_IDLE) {        /* taking it twice in a run gives the same */
+    if ((word & WEIR_LATER_MASK) == WEIR_LATER_IDLE) {   /* taking it twice in a run gives the same */
         parse_headers(message);
         /* Nobody else knows this generation yet, so a plain store is enough. */
-        atomic_store_explicit(&message->later, generation << STATE_BITS | WEIR_LATER_ARMED, memory_order_release);
+        atomic_store_explicit(&message->later, generation << WEIR_LATER_BITS | WEIR_LATER_ARMED, memory_order_release);
     }
     return (struct weir_later){message, generation};
 }
@@ -401,8 +382,8 @@ struct weir_later weir_message_later(struct weir_message *message)
 static bool swap_state(struct weir_message *message, uint64_t generation, enum weir_later_state from,
                        enum weir_later_state to)
 {
-    uint64_t expected = generation << STATE_BITS | from;
-    return atomic_compare_exchange_strong_explicit(&message->later, &expected, generation << STATE_BITS | to,
+    uint64_t expected = generation << WEIR_LATER_BITS | from;
+    return atomic_compare_exchange_strong_explicit(&message->later, &expected, generation << WEIR_LATER_BITS | to,
                                                    memory_order_acq_rel, memory_order_acquire);
 }
 
@@ -476,11 +457,6 @@ int weir_later_dead(struct weir_later later, const char *reason)
     return finish(later, &(struct answer){.outcome = WEIR_DEAD, .reason = reason});
 }
 
-enum weir_later_state weir_message_later_state(const struct weir_message *message)
-{
-    return (enum weir_later_state)(atomic_load_explicit(&message->later, memory_order_acquire) & STATE_MASK);
-}
-
 bool weir_message_has_holder(const struct weir_message *message)
 {
     return weir_message_later_state(message) != WEIR_LATER_IDLE; /* which only the owner makes it: by a renewal */
@@ -504,23 +480,16 @@ enum weir_outcome weir_message_last_word(struct weir_message *message)
     return (enum weir_outcome)message->later_outcome;
 }
 
-void weir_message_renew(struct weir_message *message)
-{
-    uint64_t word = atomic_load_explicit(&message->later, memory_order_relaxed);
-    if ((word & STATE_MASK) != WEIR_LATER_IDLE)
-        atomic_store_explicit(&message->later, ((word >> STATE_BITS) + 1) << STATE_BITS, memory_order_release);
-}
-
 bool weir_message_abandon(struct weir_message *message)
 {
-    uint64_t generation = atomic_load_explicit(&message->later, memory_order_relaxed) >> STATE_BITS;
+    uint64_t generation = atomic_load_explicit(&message->later, memory_order_relaxed) >> WEIR_LATER_BITS;
     return swap_state(message, generation, WEIR_LATER_ARMED, WEIR_LATER_ABANDONED);
 }
 
 bool weir_message_close_handle(struct weir_message *message)
 {
-    uint64_t generation = atomic_load_explicit(&message->later, memory_order_relaxed) >> STATE_BITS;
-    uint64_t expected = generation << STATE_BITS | WEIR_LATER_ARMED;
-    return atomic_compare_exchange_strong_explicit(&message->later, &expected, (generation + 1) << STATE_BITS,
+    uint64_t generation = atomic_load_explicit(&message->later, memory_order_relaxed) >> WEIR_LATER_BITS;
+    uint64_t expected = generation << WEIR_LATER_BITS | WEIR_LATER_ARMED;
+    return atomic_compare_exchange_strong_explicit(&message->later, &expected, (generation + 1) << WEIR_LATER_BITS,
                                                    memory_order_acq_rel, memory_order_acquire);
 }

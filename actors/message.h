@@ -17,6 +17,7 @@
 
 #include "actors/dlq.h"
 #include "actors/kafka.h"
+#include "runtime/check.h"
 #include "runtime/mailbox.h"
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -132,6 +133,8 @@ _Static_assert(sizeof(struct weir_message) <= 200, "each message in flight takes
 /* Does it run though the circuit breaker is not closed? See partition_supervise.c. */
 enum weir_passes { WEIR_PASSES_NOTHING = 0, WEIR_PASSES_BREAKER, WEIR_PASSES_AS_PROBE };
 
+#define WEIR_LATER_BITS 2 /* of `later`, the lowest, for the state */
+#define WEIR_LATER_MASK 3
 enum weir_later_state { WEIR_LATER_IDLE = 0, WEIR_LATER_ARMED = 1, WEIR_LATER_FINISHED = 2, WEIR_LATER_ABANDONED = 3 };
 
 /* Runs that were burnt. One that was abandoned is, but its number stays: its holder may ask for it. Owner. */
@@ -165,8 +168,21 @@ struct weir_message_pool {
 
 /** See to it that `count` messages can be taken. WEIR_NO_MEMORY if not. Owner. */
 int weir_message_pool_reserve(struct weir_message_pool *pool, uint32_t count);
-struct weir_message *weir_message_pool_take(struct weir_message_pool *pool); /* after reserve: never NULL */
-void weir_message_pool_give(struct weir_message_pool *pool, struct weir_message *message);
+static inline struct weir_message *
+weir_message_pool_take(struct weir_message_pool *pool) /* after reserve: never NULL */
+{
+    struct weir_message *message = pool->free;
+    WEIR_CHECK(message != NULL);
+    pool->free = message->next;
+    pool->free_count--;
+    return message;
+}
+static inline void weir_message_pool_give(struct weir_message_pool *pool, struct weir_message *message)
+{
+    message->next = pool->free;
+    pool->free = message;
+    pool->free_count++;
+}
 /** Give the chunks back to the process's pool; all messages must have been given back. */
 void weir_message_pool_deinit(struct weir_message_pool *pool);
 
@@ -197,12 +213,21 @@ static inline const char *weir_message_reason(const struct weir_message *message
  *  else than WEIR_LATER. Reason and delay are then the message's. Owner, after the answer's mail. */
 enum weir_outcome weir_message_last_word(struct weir_message *message);
 /** Make handles of the last run stale; the message can run again. Owner, nobody else has it. */
-void weir_message_renew(struct weir_message *message);
+static inline void weir_message_renew(struct weir_message *message)
+{
+    uint64_t word = atomic_load_explicit(&message->later, memory_order_relaxed);
+    if ((word & WEIR_LATER_MASK) != WEIR_LATER_IDLE)
+        atomic_store_explicit(&message->later, ((word >> WEIR_LATER_BITS) + 1) << WEIR_LATER_BITS,
+                              memory_order_release);
+}
 /** Take the right to answer from the holder of the handle: true if it had not answered. The content stays until it
  *  does. Owner. */
 bool weir_message_abandon(struct weir_message *message);
 /** Was the handle taken in the last run? And did nobody answer yet? Owner. */
-enum weir_later_state weir_message_later_state(const struct weir_message *message);
+static inline enum weir_later_state weir_message_later_state(const struct weir_message *message)
+{
+    return (enum weir_later_state)(atomic_load_explicit(&message->later, memory_order_acquire) & WEIR_LATER_MASK);
+}
 /** Is somebody else about who reads the message or whose mail is on the way? From the handle's taking until its mail
  *  has been taken in; that the holder has answered meanwhile changes nothing. Owner, no run under way. */
 bool weir_message_has_holder(const struct weir_message *message);

@@ -294,7 +294,7 @@ const struct weir_log_field *weir_partition_fields(const struct weir_partition *
 /* partition_window.c */
 uint64_t weir_partition_bytes(const struct weir_partition *partition); /* held in memory, as charged */
 void weir_partition_charge(struct weir_partition *partition, struct weir_message *message);
-void weir_partition_learn_size(struct weir_partition *partition, const struct weir_message *message); /* pulled */
+void weir_partition_learn_sizes(struct weir_partition *partition, const struct weir_record *records, uint32_t count);
 uint32_t weir_partition_credit(struct weir_partition *partition); /* messages that may be pulled now */
 void weir_partition_release(struct weir_partition *partition, struct weir_message *message); /* its content */
 void weir_partition_copy_out(struct weir_partition *partition, struct weir_message *message);
@@ -303,9 +303,6 @@ void weir_partition_set_pause(struct weir_partition *partition, uint32_t bits, b
 
 /* partition_pull.c */
 bool weir_partition_pull(struct weir_partition *partition); /* once, and hand it out; true if there may be more */
-/** The message that is to be handled, not tracked; NULL: there is none, and the record has been seen to. */
-struct weir_message *weir_partition_take_record(struct weir_partition *partition, const struct weir_record *record,
-                                                uint64_t now_ns);
 void weir_partition_track(struct weir_partition *partition, struct weir_message *message); /* the next in the log */
 /* Where a message goes. */
 struct weir_route {
@@ -327,8 +324,8 @@ void weir_partition_dispatch(struct weir_partition *partition, struct weir_key *
 void weir_partition_hand_out(struct weir_partition *partition, const struct weir_record *records, uint32_t count);
 
 /* partition_finish.c */
-/** Acked or skipped, in no key; and in the tracker, or the next in the log, which need not enter it then. */
-void weir_partition_finish_at_once(struct weir_partition *partition, struct weir_message *message, bool is_tracked);
+/** Acked or skipped, in the tracker and in no key. */
+void weir_partition_finish_at_once(struct weir_partition *partition, struct weir_message *message);
 void weir_partition_take_key(struct weir_partition *partition, struct weir_key *key);
 void weir_partition_take_back(struct weir_partition *partition, struct weir_key *key); /* nobody has begun its run */
 void weir_partition_take_answer(struct weir_partition *partition, struct weir_message *message);

@@ -119,20 +119,14 @@ static void wait_for_place(struct weir_partition *partition, struct weir_key *ke
     weir_partition_arm(partition, key, delay_ms);
 }
 
-void weir_partition_finish_at_once(struct weir_partition *partition, struct weir_message *message, bool is_tracked)
+void weir_partition_finish_at_once(struct weir_partition *partition, struct weir_message *message)
 {
     if (weir_partition_is_exactly_once(partition)) {
         weir_partition_enroll(partition, message, (enum weir_outcome)message->outcome);
         return;
     }
     weir_partition_count_end(partition, message, (enum weir_outcome)message->outcome);
-    if (!is_tracked) {
-        weir_tracker_pass(&partition->tracker, message);
-        partition->finished++;
-        partition->changed = true;
-    } else {
-        finish(partition, message);
-    }
+    finish(partition, message);
     weir_partition_free_message(partition, message);
 }
 

@@ -158,30 +158,6 @@ void weir_partition_serve_parked(struct weir_partition *partition)
     }
 }
 
-/* A message of what was pulled, in no tracker yet. Field by field, as each store counts here: what stands between is
- * written before it is read, by the tracker, the key's queue, or whoever gives a delay or an answer. */
-static struct weir_message *take_in(struct weir_partition *partition, const struct weir_record *record,
-                                    uint32_t attempts, uint64_t now_ns)
-{
-    struct weir_message *message = weir_message_pool_take(&partition->message_pool);
-    message->offset = record->offset;
-    message->epoch = (uint32_t)partition->epoch;
-    message->attempts = attempts;
-    message->partition = partition;
-    message->owner = NULL;
-    message->key = record->key;
-    message->value = record->value;
-    message->key_size = (uint32_t)record->key_size;
-    message->value_size = (uint32_t)record->value_size;
-    message->timestamp_ms = record->timestamp_ms;
-    message->native = record->native;
-    message->segment = NULL;
-    message->pulled_ms = weir_ms_of(now_ns);
-    memset(&message->is_copied, 0, offsetof(struct weir_message, delay_ms) - offsetof(struct weir_message, is_copied));
-    weir_partition_learn_size(partition, message);
-    return message;
-}
-
 void weir_partition_track(struct weir_partition *partition, struct weir_message *message)
 {
     if (message->offset <= partition->suspect_last)
@@ -236,39 +212,6 @@ static void settle(struct weir_partition *partition, const struct weir_record *r
     atomic_store_explicit(&partition->next_shared, next, memory_order_relaxed);
 }
 
-static struct weir_message *take_message(struct weir_partition *partition, const struct weir_record *record,
-                                         uint64_t now_ns)
-{
-    uint32_t attempts = 0;
-    if (record->offset < partition->tracker.next) {
-        weir_partition_count(partition, redelivered_dropped, 1);
-    } else if (partition->map_active && weir_partition_was_finished(partition, record, &attempts)) {
-        weir_tracker_advance(&partition->tracker, record->offset + 1);
-        weir_partition_count(partition, restored, 1);
-        partition->changed = true;
-    } else {
-        weir_partition_count(partition, consumed, 1);
-        weir_partition_count(partition, consumed_bytes, record->key_size + record->value_size);
-        return take_in(partition, record, attempts, now_ns);
-    }
-    weir_partition_kafka(partition)->ops->record_free(weir_partition_kafka(partition), record->native);
-    return NULL;
-}
-
-struct weir_message *weir_partition_take_record(struct weir_partition *partition, const struct weir_record *record,
-                                                uint64_t now_ns)
-{
-    if (record->kind == WEIR_RECORD_MESSAGE)
-        return take_message(partition, record, now_ns);
-    if (record->kind == WEIR_RECORD_EOF && record->offset > partition->tracker.next) {
-        weir_tracker_advance(&partition->tracker, record->offset); /* control records and holes before the end */
-        partition->changed = true;
-    }
-    if (record->native)
-        weir_partition_kafka(partition)->ops->record_free(weir_partition_kafka(partition), record->native);
-    return NULL;
-}
-
 /* Nodes and key actors for `count` messages. */
 static bool reserve(struct weir_partition *partition, uint32_t count)
 {
@@ -315,6 +258,7 @@ bool weir_partition_pull(struct weir_partition *partition)
     partition->changed |= partition->consumer->options->delivery == WEIR_AT_MOST_ONCE;
     if (partition->map_active && !partition->map_verified)
         weir_partition_prove_map(partition, records, pulled);
+    weir_partition_learn_sizes(partition, records, pulled);
     weir_partition_hand_out(partition, records, pulled);
     return pulled == count;
 }

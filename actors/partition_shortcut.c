@@ -1,5 +1,6 @@
 /*
- * Handing out what was pulled: to its key actor, or, while handlers are known to be short, straight to the handler.
+ * Taking in what was pulled, and handing it out: to its key actor, or, while handlers are known to be short, straight
+ * to the handler.
  *
  * The shortcut. Where a handler returns within a microsecond, to make a key actor, queue it, and take it back as mail
  * costs more than the handler. So while turns on this worker are that short (weir_worker_turns_are_short) the partition
@@ -24,11 +25,14 @@
  *       own (runtime/levels.h).
  */
 #include "actors/consumer.h"
-#include "actors/partition.h"
+#include "actors/partition_finish.h"
+#include "actors/run.h"
 #include "runtime/check.h"
+#include <stddef.h>
+#include <string.h>
 
 #define TURN_NS_MAX 500000 /* as long as a key's turn */
-#define CLOCK_EVERY 8
+#define CLOCK_EVERY 16
 
 /* Of one batch. */
 struct shortcut {
@@ -64,6 +68,89 @@ static void look_at_clock(struct weir_partition *partition, struct shortcut *sho
     shortcut->open = shortcut->started_ns < shortcut->ends_ns && weir_worker_turns_are_short(worker);
 }
 
+/* ---- taking in ---- */
+
+/* A message of what was pulled, in no tracker yet. Field by field, as each store counts here: what stands between is
+ * written before it is read, by the tracker, the key's queue, or whoever gives a delay or an answer. */
+static struct weir_message *take_in(struct weir_partition *partition, const struct weir_record *record,
+                                    uint32_t attempts, uint64_t now_ns)
+{
+    struct weir_message *message = weir_message_pool_take(&partition->message_pool);
+    message->offset = record->offset;
+    message->epoch = (uint32_t)partition->epoch;
+    message->attempts = attempts;
+    message->partition = partition;
+    message->owner = NULL;
+    message->key = record->key;
+    message->value = record->value;
+    message->key_size = (uint32_t)record->key_size;
+    message->value_size = (uint32_t)record->value_size;
+    message->timestamp_ms = record->timestamp_ms;
+    message->native = record->native;
+    message->segment = NULL;
+    message->pulled_ms = weir_ms_of(now_ns);
+    memset(&message->is_copied, 0, offsetof(struct weir_message, delay_ms) - offsetof(struct weir_message, is_copied));
+    return message;
+}
+
+static struct weir_message *take_message(struct weir_partition *partition, const struct weir_record *record,
+                                         uint64_t now_ns)
+{
+    uint32_t attempts = 0;
+    if (record->offset < partition->tracker.next) {
+        weir_partition_count(partition, redelivered_dropped, 1);
+    } else if (partition->map_active && weir_partition_was_finished(partition, record, &attempts)) {
+        weir_tracker_advance(&partition->tracker, record->offset + 1);
+        weir_partition_count(partition, restored, 1);
+        partition->changed = true;
+    } else {
+        weir_partition_count(partition, consumed, 1);
+        weir_partition_count(partition, consumed_bytes, record->key_size + record->value_size);
+        return take_in(partition, record, attempts, now_ns);
+    }
+    weir_partition_kafka(partition)->ops->record_free(weir_partition_kafka(partition), record->native);
+    return NULL;
+}
+
+/* NULL: there is nothing to be run. */
+static struct weir_message *take_record(struct weir_partition *partition, const struct weir_record *record,
+                                        uint64_t now_ns)
+{
+    if (record->kind == WEIR_RECORD_MESSAGE)
+        return take_message(partition, record, now_ns);
+    if (record->kind == WEIR_RECORD_EOF && record->offset > partition->tracker.next) {
+        weir_tracker_advance(&partition->tracker, record->offset); /* control records and holes before the end */
+        partition->changed = true;
+    }
+    if (record->native)
+        weir_partition_kafka(partition)->ops->record_free(weir_partition_kafka(partition), record->native);
+    return NULL;
+}
+
+/* ---- running at once ---- */
+
+/* H4: over before anybody has heard of it. */
+static void pass(struct weir_partition *partition, struct weir_message *message)
+{
+    struct weir_kafka *kafka = partition->consumer->kafka;
+    if (message->outcome == WEIR_ACK && message->filtered == WEIR_FILTERED_NOT) {
+        weir_partition_count(partition, acked, 1);
+        partition->successes++;
+    } else {
+        weir_partition_count_end(partition, message, (enum weir_outcome)message->outcome);
+    }
+    weir_tracker_pass(&partition->tracker, message);
+    partition->finished++;
+    partition->changed = true;
+    if (message->failure) { /* a reason, though it is acked */
+        weir_partition_free_message(partition, message);
+        return;
+    }
+    kafka->ops->record_free(kafka, message->native);
+    message->key = message->value = message->native = NULL;
+    weir_message_pool_give(&partition->message_pool, message);
+}
+
 /* H5. */
 static bool is_finished(const struct weir_partition *partition, const struct weir_message *message)
 {
@@ -71,9 +158,11 @@ static bool is_finished(const struct weir_partition *partition, const struct wei
            atomic_load_explicit(&partition->order, memory_order_acquire) == partition->order_seen;
 }
 
-static void come_back(struct weir_partition *partition, struct weir_message *message, const struct weir_route *route)
+static void come_back(struct weir_partition *partition, struct weir_message *message)
 {
-    struct weir_key *key = weir_partition_join_key(partition, message, route);
+    struct weir_route route;
+    weir_partition_find_route(partition, message, &route);
+    struct weir_key *key = weir_partition_join_key(partition, message, &route);
     key->run_count = key->run_done = 1;
     weir_key_move(key, WEIR_KEY_OUT);
     partition->out_count++;
@@ -81,34 +170,46 @@ static void come_back(struct weir_partition *partition, struct weir_message *mes
     weir_resident_send(&partition->resident, &key->mail);
 }
 
-static void run_at_once(struct weir_partition *partition, struct weir_message *message, const struct weir_route *route,
-                        struct shortcut *shortcut)
+static void run_at_once(struct weir_partition *partition, struct weir_message *message, struct shortcut *shortcut)
 {
     if (shortcut->tracks)
         weir_partition_track(partition, message);
-    message->outcome = (uint8_t)weir_key_run(partition, message, shortcut->running);
-    if (is_finished(partition, message)) {
-        weir_partition_finish_at_once(partition, message, shortcut->tracks);
-    } else {
+    message->outcome = (uint8_t)weir_run(partition, message, shortcut->running);
+    if (!is_finished(partition, message)) {
         if (!shortcut->tracks)
             weir_partition_track(partition, message);
-        come_back(partition, message, route);
+        come_back(partition, message);
+    } else if (shortcut->tracks) {
+        weir_partition_finish_at_once(partition, message);
+    } else {
+        pass(partition, message);
     }
     if (++shortcut->count == CLOCK_EVERY)
         look_at_clock(partition, shortcut);
 }
 
 /* Not now: it goes to its key actor. */
-static void run_later(struct weir_partition *partition, struct weir_message *message, const struct weir_route *route)
+static void run_later(struct weir_partition *partition, struct weir_message *message)
 {
+    struct weir_route route;
+    weir_partition_find_route(partition, message, &route);
     weir_partition_track(partition, message);
-    weir_partition_schedule(partition, weir_partition_join_key(partition, message, route));
+    weir_partition_schedule(partition, weir_partition_join_key(partition, message, &route));
 }
 
-static bool may_run(const struct weir_partition *partition, const struct weir_message *message,
-                    const struct weir_route *route)
+/* H1. */
+static bool has_key_actor(struct weir_partition *partition, const struct weir_message *message)
 {
-    return !route->key && message->offset > partition->suspect_last &&
+    struct weir_route route;
+    if (partition->key_count == 0)
+        return false;
+    weir_partition_find_route(partition, message, &route);
+    return route.key != NULL;
+}
+
+static bool may_run(struct weir_partition *partition, const struct weir_message *message)
+{
+    return !has_key_actor(partition, message) && message->offset > partition->suspect_last &&
            weir_partition_may_start(partition, message, partition->resident.home);
 }
 
@@ -117,7 +218,7 @@ static void queue(struct weir_partition *partition, const struct weir_record *re
 {
     struct weir_message *first = NULL;
     for (const struct weir_record *record = records; record < records + count; record++) {
-        struct weir_message *message = weir_partition_take_record(partition, record, now_ns);
+        struct weir_message *message = take_record(partition, record, now_ns);
         struct weir_route route;
         if (!message)
             continue;
@@ -136,15 +237,13 @@ void weir_partition_hand_out(struct weir_partition *partition, const struct weir
     struct shortcut shortcut = begin(partition);
     uint32_t index = 0;
     for (; index < count && shortcut.open; index++) {
-        struct weir_message *message = weir_partition_take_record(partition, &records[index], now_ns);
-        struct weir_route route;
+        struct weir_message *message = take_record(partition, &records[index], now_ns);
         if (!message)
             continue;
-        weir_partition_find_route(partition, message, &route);
-        if (may_run(partition, message, &route))
-            run_at_once(partition, message, &route, &shortcut);
+        if (may_run(partition, message))
+            run_at_once(partition, message, &shortcut);
         else
-            run_later(partition, message, &route);
+            run_later(partition, message);
     }
     queue(partition, records + index, count - index, now_ns);
     if (shortcut.count > 0)

@@ -57,14 +57,16 @@ static void learn_mean(struct weir_partition *partition, uint64_t bytes)
     partition->message_bytes_mean = bytes > mean ? bytes : mean - (mean - bytes) / 16;
 }
 
-static uint64_t segment_charge(const struct weir_message *message)
+static uint64_t segment_charge(uint64_t key_size, uint64_t value_size)
 {
-    return with_slack((uint64_t)message->key_size + message->value_size) + WEIR_MESSAGE_OVERHEAD_BYTES;
+    return with_slack(key_size + value_size) + WEIR_MESSAGE_OVERHEAD_BYTES;
 }
 
-void weir_partition_learn_size(struct weir_partition *partition, const struct weir_message *message)
+void weir_partition_learn_sizes(struct weir_partition *partition, const struct weir_record *records, uint32_t count)
 {
-    learn_mean(partition, segment_charge(message));
+    for (const struct weir_record *record = records; record < records + count; record++)
+        if (record->kind == WEIR_RECORD_MESSAGE)
+            learn_mean(partition, segment_charge(record->key_size, record->value_size));
 }
 
 static uint64_t copy_charge(const struct weir_message *message)
@@ -75,7 +77,7 @@ static uint64_t copy_charge(const struct weir_message *message)
 static void charge_segment(struct weir_partition *partition, struct weir_message *message)
 {
     struct weir_segment *segment = open_segment(partition);
-    uint64_t bytes = segment_charge(message);
+    uint64_t bytes = segment_charge(message->key_size, message->value_size);
     segment->bytes += bytes;
     segment->live++;
     message->segment = segment;
