@@ -3,6 +3,7 @@
  *
  *   control.c             the turn, the clock, closing, troubles, statistics
  *   control_rebalance.c   assignments: from an event to open partitions and back
+ *   control_positions.c   where each partition begins: read back, resolved, asked for, sought
  *   control_commit.c      commits: collect snapshots, send, act on the answer
  *   control_breaker.c     the circuit breaker
  *   control_guard.c       turns of suspects, the deadline of handlers
@@ -147,12 +148,14 @@ void weir_offsets_clear(struct weir_offsets *offsets);
 /** Add one; NULL where memory is short. */
 struct weir_kafka_offset *weir_offsets_add(struct weir_offsets *offsets, const struct weir_partition *partition);
 
-/* control_rebalance.c */
-void weir_control_on_assign(struct weir_control *control, const struct weir_kafka_event *event);
-void weir_control_on_revoke(struct weir_control *control, const struct weir_kafka_event *event);
+/* control_positions.c */
 void weir_control_on_fetched(struct weir_control *control, const struct weir_kafka_event *event);
 void weir_control_on_watermarks(struct weir_control *control, const struct weir_kafka_event *event);
 void weir_control_on_sought(struct weir_control *control, const struct weir_kafka_event *event);
+
+/* control_rebalance.c */
+void weir_control_on_assign(struct weir_control *control, const struct weir_kafka_event *event);
+void weir_control_on_revoke(struct weir_control *control, const struct weir_kafka_event *event);
 void weir_control_rebalance(struct weir_control *control); /* move what can move */
 /** End every epoch, and begin others where the group says. */
 void weir_control_restart(struct weir_control *control);

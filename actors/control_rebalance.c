@@ -12,13 +12,12 @@
  *   R4. LOST: the same without drain and commit.
  *   R5. After the answer every partition that stays is sought to its actor's `next`, and opens when that is done.
  *   R6. An epoch begins when the one before has ended, and its position is the floor that was read or committed, or
- * what the keeper says. It is asked once an epoch, and until it has answered nothing is pulled.
+ *       what the keeper says. It is asked once an epoch, and until it has answered nothing is pulled.
  *   R7. REVOKE is not answered while a transaction is open: until then it is ours to commit, and the generation does
- * not fence what we give away.
+ *       not fence what we give away.
  */
+#include "actors/control_rebalance.h"
 #include "actors/consumer.h"
-#include "actors/control.h"
-#include "actors/partition.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include "runtime/memory.h"
@@ -26,16 +25,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MS_NS            1000000ull
 #define ANSWER_MS_MAX    15000
-#define REQUEST_RETRY_MS 300
 #define FAILED_RETRY_MS  10000
-#define ASK_RETRY_MS     1000
-#define ASK_MS_MAX       1000 /* that the answer to an ASSIGN waits for the keeper */
-#define REVOKE_COMMIT_MS 5000 /* that the last commit of a REVOKE may take */
-#define NO_POSITION      "no usable committed offset, and auto.offset.reset=error"
-
-#define TRANSACTION_MS 15000 /* after which brokers give an open transaction up */
+#define ASK_MS_MAX       1000  /* that the answer to an ASSIGN waits for the keeper */
+#define REVOKE_COMMIT_MS 5000  /* that the last commit of a REVOKE may take */
+#define TRANSACTION_MS   15000 /* after which brokers give an open transaction up */
 
 /* ---- states ---- */
 
@@ -72,11 +66,6 @@ void weir_control_move(struct weir_partition *partition, enum weir_control_state
              (long long)partition->control.position, (unsigned long long)partition->control.epoch);
 }
 
-static bool is_assigned(const struct weir_partition *partition)
-{
-    return atomic_load_explicit(&partition->assigned, memory_order_relaxed);
-}
-
 /* Does the partition actor have an epoch of ours, or will it when it has read its orders? */
 static bool has_epoch(const struct weir_partition *partition)
 {
@@ -84,32 +73,12 @@ static bool has_epoch(const struct weir_partition *partition)
            partition->control.order == WEIR_ORDER_DRAIN;
 }
 
-/* Not before `delay_ms` from now is this partition's request tried again. */
-static void put_off(struct weir_control *control, struct weir_partition *partition, uint64_t delay_ms)
-{
-    partition->control.retry_ns = control->now_ns + delay_ms * MS_NS;
-}
-
-static bool is_due(const struct weir_control *control, const struct weir_partition *partition,
-                   enum weir_control_state state)
-{
-    return partition->control.state == state && is_assigned(partition) &&
-           partition->control.retry_ns <= control->now_ns;
-}
-
 static void recount(struct weir_control *control)
 {
     uint32_t count = 0;
     WEIR_EACH_PARTITION (partition, control)
-        count += is_assigned(partition);
+        count += weir_control_is_assigned(partition);
     atomic_store_explicit(&control->consumer->assigned_count, count, memory_order_relaxed);
-}
-
-/* Let its actor pull. Not while an event is open: after the answer it is sought, and opened then (R5). */
-static void open_gate(struct weir_control *control, struct weir_partition *partition)
-{
-    if (control->phase == WEIR_PHASE_NONE && control->closing == WEIR_CLOSING_NO)
-        weir_partition_open(partition);
 }
 
 static void shut_all(struct weir_control *control)
@@ -172,7 +141,7 @@ void weir_control_on_assign(struct weir_control *control, const struct weir_kafk
     recount(control);
     control->phase = WEIR_PHASE_ASSIGN;
     control->phase_since_ns = control->now_ns;
-    control->phase_until_ns = control->now_ns + ANSWER_MS_MAX * MS_NS;
+    control->phase_until_ns = control->now_ns + ANSWER_MS_MAX * WEIR_CONTROL_MS_NS;
     weir_log(WEIR_LOG_INFO, WEIR_NO_FIELDS, "assigned %zu partitions%s", event->count,
              event->cooperative ? " more" : "");
 }
@@ -213,7 +182,7 @@ void weir_control_on_revoke(struct weir_control *control, const struct weir_kafk
     for (size_t index = 0; index < event->count; index++) {
         struct weir_partition *partition =
             weir_consumer_find(consumer, event->offsets[index].topic, event->offsets[index].partition);
-        if (!partition || !is_assigned(partition))
+        if (!partition || !weir_control_is_assigned(partition))
             continue; /* it could not be made when it was assigned */
         partition->control.in_event = true;
         begin_drain(control, partition, control->lost);
@@ -222,245 +191,8 @@ void weir_control_on_revoke(struct weir_control *control, const struct weir_kafk
     uint64_t drain_ms = hurried ? 0 : consumer->options->revoke_drain_ms_max;
     control->phase = WEIR_PHASE_REVOKE_DRAIN;
     control->phase_since_ns = control->now_ns;
-    control->phase_until_ns = control->now_ns + drain_ms * MS_NS;
+    control->phase_until_ns = control->now_ns + drain_ms * WEIR_CONTROL_MS_NS;
     weir_log(WEIR_LOG_INFO, WEIR_NO_FIELDS, "%s %zu partitions", control->lost ? "lost" : "revoking", event->count);
-}
-
-/* ---- reading positions ---- */
-
-/* Position known. Where to next depends on whether the event is still open for it. */
-static void place(struct weir_control *control, struct weir_partition *partition)
-{
-    partition->control.retry_ns = 0;
-    bool waits = control->phase == WEIR_PHASE_ASSIGN && partition->control.in_event;
-    weir_control_move(partition, waits ? WEIR_CONTROL_ANSWER : WEIR_CONTROL_BEGIN);
-}
-
-static void fail(struct weir_control *control, struct weir_partition *partition, const char *why)
-{
-    char number[16];
-    struct weir_log_field fields[2];
-    weir_log(WEIR_LOG_ERROR, weir_partition_fields(partition, number, fields), 2,
-             "%s; the partition is not consumed, looked at again in %d s", why, FAILED_RETRY_MS / 1000);
-    atomic_store_explicit(&partition->trouble, WEIR_KAFKA_OUT_OF_RANGE, memory_order_relaxed);
-    put_off(control, partition, FAILED_RETRY_MS);
-    weir_control_move(partition, WEIR_CONTROL_FAILED);
-}
-
-static void drop_map(struct weir_partition *partition)
-{
-    weir_map_deinit(&partition->control.map);
-    partition->control.map = (struct weir_map){0};
-    partition->control.has_map = false;
-}
-
-static void ask(struct weir_control *control, struct weir_partition *partition)
-{
-    partition->control.asked = ++control->epoch_next;
-    weir_keeper_ask(partition, partition->control.asked, partition->control.position, partition->control.stood);
-}
-
-/* Kafka knows a position, or at least that it has none: -1. The keeper may know better. */
-static void set_position(struct weir_control *control, struct weir_partition *partition, int64_t position)
-{
-    partition->control.position = position;
-    if (!weir_keeper_is_on(&control->consumer->keeper)) {
-        place(control, partition);
-        return;
-    }
-    weir_control_move(partition, WEIR_CONTROL_ASK);
-    ask(control, partition);
-}
-
-/* What the keeper says. */
-static void hear(struct weir_control *control, struct weir_partition *partition)
-{
-    int result;
-    int64_t position;
-    if (partition->control.asked == 0 && partition->control.retry_ns <= control->now_ns)
-        ask(control, partition);
-    if (partition->control.asked == 0 || !weir_keeper_answer(partition, partition->control.asked, &result, &position))
-        return;
-    if (result < 0) {
-        partition->control.asked = 0;
-        put_off(control, partition, ASK_RETRY_MS);
-        return;
-    }
-    if (result == WEIR_PARTITION_MOVED) {
-        drop_map(partition);
-        partition->control.commit_first = false;
-        partition->control.position = position;
-    }
-    if (partition->control.position >= 0)
-        place(control, partition);
-    else
-        fail(control, partition, NO_POSITION);
-}
-
-/* Take the map that came with the floor, if it proves itself. */
-static void take_map(struct weir_control *control, struct weir_partition *partition,
-                     const struct weir_kafka_offset *offset)
-{
-    drop_map(partition);
-    if (control->consumer->options->delivery == WEIR_AT_MOST_ONCE || !offset->metadata || offset->metadata_size == 0)
-        return;
-    struct weir_map_log log = {weir_consumer_log_hash(control->consumer, partition->topic->name), -1};
-    int verdict =
-        weir_map_decode(offset->metadata, offset->metadata_size, offset->offset, &log, &partition->control.map);
-    partition->control.has_map = verdict == WEIR_MAP_VALID;
-    if (verdict == WEIR_MAP_VALID || verdict == WEIR_MAP_NONE)
-        return;
-    char number[16];
-    struct weir_log_field fields[2];
-    weir_log(WEIR_LOG_WARN, weir_partition_fields(partition, number, fields), 2,
-             "the metadata of the commit at offset %lld is ignored (%s): finished messages above it come again",
-             (long long)offset->offset, verdict < 0 ? weir_code_name(verdict) : weir_map_verdict_name(verdict));
-}
-
-static void take_fetched(struct weir_control *control, struct weir_partition *partition,
-                         const struct weir_kafka_offset *offset)
-{
-    if (offset->error != WEIR_KAFKA_NONE) {
-        put_off(control, partition, REQUEST_RETRY_MS);
-    } else if (offset->offset >= 0) {
-        take_map(control, partition, offset);
-        partition->control.commit_first = false;
-        atomic_store_explicit(&partition->committed, offset->offset, memory_order_release);
-        set_position(control, partition, offset->offset);
-    } else {
-        atomic_store_explicit(&partition->committed, -1, memory_order_release);
-        partition->control.has_map = false;
-        partition->control.retry_ns = 0; /* that was of the READ */
-        weir_control_move(partition, WEIR_CONTROL_RESOLVE);
-    }
-}
-
-void weir_control_on_fetched(struct weir_control *control, const struct weir_kafka_event *event)
-{
-    if (event->tag != control->read_tag)
-        return;
-    control->read_tag = 0;
-    for (size_t index = 0; index < event->count; index++) {
-        const struct weir_kafka_offset *offset = &event->offsets[index];
-        struct weir_partition *partition = weir_consumer_find(control->consumer, offset->topic, offset->partition);
-        /* Not what was asked for an earlier assignment: others may have committed since. */
-        if (partition && partition->control.state == WEIR_CONTROL_READ && partition->control.tag == event->tag)
-            take_fetched(control, partition, offset);
-    }
-    if (event->error != WEIR_KAFKA_NONE)
-        weir_log(WEIR_LOG_WARN, WEIR_NO_FIELDS, "reading the group's commits: %s (%s); trying again",
-                 weir_kafka_error_name(event->error), event->text ? event->text : "");
-}
-
-/* The policy, for a partition without a floor or with one that is not in the log. */
-static void resolve(struct weir_control *control, struct weir_partition *partition,
-                    const struct weir_kafka_offset *watermarks)
-{
-    int policy = control->consumer->reset_policy;
-    bool appeared = partition->topic->first_count >= 0 && partition->number >= partition->topic->first_count &&
-                    atomic_load_explicit(&partition->committed, memory_order_relaxed) < 0;
-    if (appeared)
-        policy = WEIR_RESET_EARLIEST; /* it is new: nobody can have meant to skip its messages */
-    if (policy == WEIR_RESET_ERROR && weir_keeper_is_on(&control->consumer->keeper) && partition->control.stood < 0) {
-        set_position(control, partition, -1);
-        return;
-    }
-    if (policy == WEIR_RESET_ERROR) {
-        fail(control, partition, NO_POSITION);
-        return;
-    }
-    int64_t position = policy == WEIR_RESET_EARLIEST ? watermarks->offset : watermarks->high_offset;
-    char number[16];
-    struct weir_log_field fields[2];
-    weir_log(WEIR_LOG_INFO, weir_partition_fields(partition, number, fields), 2,
-             "no usable committed offset (%lld): starts at offset %lld (%s)",
-             (long long)atomic_load_explicit(&partition->committed, memory_order_relaxed), (long long)position,
-             appeared                        ? "a new partition starts at its beginning"
-             : policy == WEIR_RESET_EARLIEST ? "auto.offset.reset=earliest"
-                                             : "auto.offset.reset=latest");
-    partition->control.commit_first = true;
-    set_position(control, partition, position);
-}
-
-void weir_control_on_watermarks(struct weir_control *control, const struct weir_kafka_event *event)
-{
-    if (event->tag != control->watermarks_tag)
-        return;
-    control->watermarks_tag = 0;
-    for (size_t index = 0; index < event->count; index++) {
-        const struct weir_kafka_offset *offset = &event->offsets[index];
-        struct weir_partition *partition = weir_consumer_find(control->consumer, offset->topic, offset->partition);
-        if (!partition)
-            continue;
-        if (offset->error == WEIR_KAFKA_NONE)
-            atomic_store_explicit(&partition->log_end, offset->high_offset, memory_order_relaxed);
-        if (partition->control.state != WEIR_CONTROL_RESOLVE || partition->control.tag != event->tag)
-            continue;
-        if (offset->error == WEIR_KAFKA_NONE)
-            resolve(control, partition, offset);
-        else
-            put_off(control, partition, REQUEST_RETRY_MS);
-    }
-}
-
-void weir_control_on_sought(struct weir_control *control, const struct weir_kafka_event *event)
-{
-    if (event->tag != control->seek_tag)
-        return;
-    control->seek_tag = 0;
-    for (size_t index = 0; index < event->count; index++) {
-        const struct weir_kafka_offset *offset = &event->offsets[index];
-        struct weir_partition *partition = weir_consumer_find(control->consumer, offset->topic, offset->partition);
-        if (!partition || partition->control.state != WEIR_CONTROL_SEEK || partition->control.tag != event->tag)
-            continue; /* another rebalance came in between: it is sought again */
-        if (offset->error != WEIR_KAFKA_NONE || event->error != WEIR_KAFKA_NONE) {
-            put_off(control, partition, REQUEST_RETRY_MS);
-            continue;
-        }
-        partition->control.seek_first = false;
-        atomic_store_explicit(&partition->trouble, WEIR_KAFKA_NONE, memory_order_relaxed);
-        weir_control_move(partition, WEIR_CONTROL_OPEN);
-        open_gate(control, partition);
-    }
-}
-
-/* ---- requests ---- */
-
-typedef int request_fn(struct weir_kafka *kafka, const struct weir_kafka_offset *offsets, size_t count, uint64_t tag);
-
-/* One request for all partitions that wait for it in `state`; another for those that come to wait meanwhile. */
-static void request(struct weir_control *control, enum weir_control_state state, request_fn *function, uint64_t *tag)
-{
-    if (*tag != 0)
-        return;
-    struct weir_kafka *kafka = control->consumer->kafka;
-    uint64_t tag_new = ++control->tag_next;
-    weir_offsets_clear(&control->request);
-    WEIR_EACH_PARTITION (partition, control) {
-        if (!is_due(control, partition, state))
-            continue;
-        struct weir_kafka_offset *offset = weir_offsets_add(&control->request, partition);
-        if (!offset)
-            break; /* the tick tries again */
-        offset->offset = state == WEIR_CONTROL_SEEK ? partition->control.position : -1;
-        partition->control.tag = tag_new;
-        put_off(control, partition, REQUEST_RETRY_MS); /* if the answer leaves it out */
-    }
-    if (control->request.count == 0)
-        return;
-    if (function(kafka, control->request.items, control->request.count, tag_new) == 0)
-        *tag = tag_new;
-}
-
-static void requests(struct weir_control *control)
-{
-    const struct weir_kafka_ops *ops = control->consumer->kafka->ops;
-    if (control->left)
-        return;
-    request(control, WEIR_CONTROL_READ, ops->fetch_committed, &control->read_tag);
-    request(control, WEIR_CONTROL_RESOLVE, ops->fetch_watermarks, &control->watermarks_tag);
-    if (control->phase == WEIR_PHASE_NONE && control->closing < WEIR_CLOSING_LEAVE) /* never while an answer is due */
-        request(control, WEIR_CONTROL_SEEK, ops->seek, &control->seek_tag);
 }
 
 /* ---- answers ---- */
@@ -469,7 +201,7 @@ static void requests(struct weir_control *control)
 static void seek_retained(struct weir_control *control)
 {
     WEIR_EACH_PARTITION (partition, control) {
-        if (!is_assigned(partition) || partition->control.in_event)
+        if (!weir_control_is_assigned(partition) || partition->control.in_event)
             continue;
         partition->control.seek_first = true;
         partition->control.tag = 0;
@@ -495,7 +227,7 @@ static bool open_queue(struct weir_control *control, struct weir_partition *part
 static bool all_positions_known(struct weir_control *control)
 {
     /* Whoever keeps offsets may wait for others: not everybody waits with him. */
-    bool ask_is_fresh = control->now_ns < control->phase_since_ns + ASK_MS_MAX * MS_NS;
+    bool ask_is_fresh = control->now_ns < control->phase_since_ns + ASK_MS_MAX * WEIR_CONTROL_MS_NS;
     WEIR_EACH_PARTITION (partition, control) {
         if (partition->control.in_event &&
             (partition->control.state == WEIR_CONTROL_READ || partition->control.state == WEIR_CONTROL_RESOLVE))
@@ -562,7 +294,7 @@ static void answer_revoke(struct weir_control *control)
         partition->control.in_event = false;
     recount(control);
     weir_log(WEIR_LOG_INFO, WEIR_NO_FIELDS, "%s in %llu ms", control->lost ? "let go" : "revoked",
-             (unsigned long long)((control->now_ns - control->phase_since_ns) / MS_NS));
+             (unsigned long long)((control->now_ns - control->phase_since_ns) / WEIR_CONTROL_MS_NS));
 }
 
 static bool all_drained(struct weir_control *control)
@@ -580,7 +312,7 @@ static void revoke(struct weir_control *control)
         if (!control->lost && !all_drained(control) && control->now_ns < control->phase_until_ns)
             return;
         control->phase = WEIR_PHASE_REVOKE_COMMIT;
-        control->phase_until_ns = control->now_ns + REVOKE_COMMIT_MS * MS_NS;
+        control->phase_until_ns = control->now_ns + REVOKE_COMMIT_MS * WEIR_CONTROL_MS_NS;
         control->phase_wanted = control->lost ? 0 : weir_control_want_commit(control);
     }
     if (!control->lost && !weir_control_is_served(control, control->phase_wanted) &&
@@ -588,7 +320,8 @@ static void revoke(struct weir_control *control)
         return;
     if (!control->lost && !weir_transaction_is_idle(control)) {
         weir_transaction_give_up(control); /* R7 */
-        if (!weir_transaction_is_idle(control) && control->now_ns < control->phase_until_ns + TRANSACTION_MS * MS_NS)
+        if (!weir_transaction_is_idle(control) &&
+            control->now_ns < control->phase_until_ns + TRANSACTION_MS * WEIR_CONTROL_MS_NS)
             return;
     }
     answer_revoke(control);
@@ -609,7 +342,7 @@ static void begin(struct weir_control *control, struct weir_partition *partition
         if (partition->control.state == WEIR_CONTROL_COMMIT)
             weir_control_want_commit(control);
         else if (!seek)
-            open_gate(control, partition);
+            weir_control_open_gate(control, partition);
         return;
     }
     partition->control.epoch = partition->control.asked > 0 ? partition->control.asked : ++control->epoch_next;
@@ -647,7 +380,7 @@ static void reset(struct weir_control *control, struct weir_partition *partition
 void weir_control_restart(struct weir_control *control)
 {
     WEIR_EACH_PARTITION (partition, control) {
-        if (!is_assigned(partition) || !has_epoch(partition))
+        if (!weir_control_is_assigned(partition) || !has_epoch(partition))
             continue;
         weir_partition_shut(partition);
         partition->control.read_again = !partition->control.in_event;
@@ -662,13 +395,14 @@ static void take_trouble(struct weir_control *control, struct weir_partition *pa
     if (error == WEIR_KAFKA_NONE)
         return;
     if (error == WEIR_KAFKA_OUT_OF_RANGE) {
-        partition->control.drain_until_ns = control->now_ns + control->consumer->options->revoke_drain_ms_max * MS_NS;
+        partition->control.drain_until_ns =
+            control->now_ns + control->consumer->options->revoke_drain_ms_max * WEIR_CONTROL_MS_NS;
         begin_drain(control, partition, false);
         return;
     }
     /* Refused, or gone: try again from where it stands. */
     partition->control.position = atomic_load_explicit(&partition->next_shared, memory_order_acquire);
-    put_off(control, partition, FAILED_RETRY_MS);
+    weir_control_put_off(control, partition, FAILED_RETRY_MS);
     weir_control_move(partition, WEIR_CONTROL_FAILED);
 }
 
@@ -689,11 +423,11 @@ void weir_control_rebalance(struct weir_control *control)
     else if (control->phase != WEIR_PHASE_NONE)
         revoke(control);
     WEIR_EACH_PARTITION (partition, control) {
-        if (!is_assigned(partition))
+        if (!weir_control_is_assigned(partition))
             continue;
         switch ((enum weir_control_state)partition->control.state) {
         case WEIR_CONTROL_ASK:
-            hear(control, partition);
+            weir_control_hear(control, partition);
             break;
         case WEIR_CONTROL_BEGIN:
             begin(control, partition);
@@ -712,5 +446,5 @@ void weir_control_rebalance(struct weir_control *control)
             break;
         }
     }
-    requests(control);
+    weir_control_request(control);
 }
