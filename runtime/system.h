@@ -1,8 +1,9 @@
 /*
  * A system: one control worker and N workers that run handlers, each a thread with a libuv loop.
  *
- * A worker without work spins for a few microseconds, then sleeps in its loop until a timer, a handle or a wake-up;
- * a wake-up costs one eventfd write at most. While busy it still polls its loop every UV_POLL_INTERVAL_NS.
+ * A worker without work spins for a few microseconds, unless that was in vain of late, then sleeps in its loop until a
+ * timer, a handle or a wake-up; a wake-up costs one eventfd write at most. While busy it still polls its loop every
+ * UV_POLL_INTERVAL_NS.
  *
  * The control thread looks at the others each WATCHDOG_INTERVAL_MS: a worker stuck in a long turn with actors queued
  * behind it has them offered to sleeping workers (a sweep trusts no edge).
