@@ -3,34 +3,39 @@
 #
 # A patch begins with a sentence that says what it breaks. A second line, `Test: SUITE PATTERN`, names who is to notice,
 # and may come again; without it, or where those pass, the whole sim suite is run. It is applied to a copy of the sources
-# in build/mutants/tree, in which only the file that changes is compiled again.
+# in which only the file that changes is compiled again.
+#
+# Compiling one file and running one test take one processor, so there is a lane for each of them, with a copy of its own
+# in build/mutants/LANE: the sources in tree, what is built of them in build.
 #
 # A mutant is caught by a failed test, a crash, or a test that does not end: in processor time, so that a busy machine
 # catches none. It counts as not caught if nothing of the kind happens, and also if its patch no longer applies or what
 # it makes does not compile. All that stands for nothing where the tests fail without any patch, so that is tried first.
 
 mutants_folder=$root/build/mutants
+mutants_lane=$mutants_folder/1 # where this shell tries them
+mutants_lanes_max=4
 mutants_processor_s_max=20 # of a test; most take less than 1
 
 # The copy is made to match file by file, so that what is as it was is not compiled again.
 mutants_copy() {
     local parts=(meson.build meson_options.txt include runtime actors testkit stores cli examples tests bench) file
-    mkdir -p "$mutants_folder/tree"
+    mkdir -p "$mutants_lane/tree"
     while IFS= read -r file; do
-        cmp -s "$root/$file" "$mutants_folder/tree/$file" && continue
-        mkdir -p "$(dirname "$mutants_folder/tree/$file")"
-        cp "$root/$file" "$mutants_folder/tree/$file"
+        cmp -s "$root/$file" "$mutants_lane/tree/$file" && continue
+        mkdir -p "$(dirname "$mutants_lane/tree/$file")"
+        cp "$root/$file" "$mutants_lane/tree/$file"
     done < <(cd "$root" && find "${parts[@]}" -type f)
     while IFS= read -r file; do
-        [ -e "$root/$file" ] || rm "$mutants_folder/tree/$file"
-    done < <(cd "$mutants_folder/tree" && find . -type f)
+        [ -e "$root/$file" ] || rm "$mutants_lane/tree/$file"
+    done < <(cd "$mutants_lane/tree" && find . -type f)
 }
 
 # Little optimization compiles fast, and still runs a suite in seconds. A mutant may leave something unused.
 build_mutants() {
     mutants_copy || return 1
-    local root=$mutants_folder/tree
-    build mutants "$mutants_folder/build" -Dplain_runner=true -Djemalloc=disabled -Doptimization=1 -Ddebug=false \
+    local root=$mutants_lane/tree
+    build mutants "$mutants_lane/build" -Dplain_runner=true -Djemalloc=disabled -Doptimization=1 -Ddebug=false \
         -Dwerror=false -Dcurl=disabled -- "$@"
 }
 
@@ -40,7 +45,7 @@ mutants_tests_of() { # PATCH
 
 mutants_run() ( # SUITE [PATTERN]
     ulimit -t "$mutants_processor_s_max"
-    "$mutants_folder/build/tests/test-$1" --jobs 2 "${2:-}"
+    "$mutants_lane/build/tests/test-$1" --jobs 2 "${2:-}"
 )
 
 # Says who has noticed, and how, from a runner's output: nothing for a failed test, else how it ended.
@@ -56,9 +61,9 @@ mutants_noticed() { # LOG
 
 # What becomes of the mutant that is in the tree: prints by whom it is caught; fails if it is not.
 mutants_try() { # PATCH
-    local log=$mutants_folder/log suite pattern noticed=
+    local log=$mutants_lane/log suite pattern noticed=
     while read -r suite pattern; do
-        if ! ninja -C "$mutants_folder/build" "tests/test-$suite" >"$log" 2>&1; then
+        if ! ninja -C "$mutants_lane/build" "tests/test-$suite" >"$log" 2>&1; then
             grep -m 1 'error:' "$log" >&2 || tail -n 5 "$log" >&2
             echo "NOT CAUGHT: does not compile"
             return 1
@@ -72,15 +77,15 @@ mutants_try() { # PATCH
 
 # Apply a patch to the copy, try it, and put the copy in order again.
 mutants_one() { # PATCH
-    local tree=$mutants_folder/tree file status=0
+    local tree=$mutants_lane/tree file status=0
     file=$(sed -n 's|^+++ b/||p' "$1")
-    if [ "$(printf '%s\n' "$file" | wc -l)" -ne 1 ] || ! cp "$tree/$file" "$mutants_folder/saved" ||
-        ! (cd "$tree" && GIT_CEILING_DIRECTORIES=$mutants_folder git apply -p1 "$1") >&2; then
+    if [ "$(printf '%s\n' "$file" | wc -l)" -ne 1 ] || ! cp "$tree/$file" "$mutants_lane/saved" ||
+        ! (cd "$tree" && GIT_CEILING_DIRECTORIES=$mutants_lane git apply -p1 "$1") >&2; then
         echo "NOT CAUGHT: the patch does not apply any more"
         return 1
     fi
     mutants_try "$1" || status=$?
-    cp "$mutants_folder/saved" "$tree/$file"
+    cp "$mutants_lane/saved" "$tree/$file"
     return $status
 }
 
@@ -90,26 +95,55 @@ mutants_clean() {
     echo "== without a mutant"
     mutants_run sim || return 1
     while read -r suite pattern; do
-        [ "$suite" = sim ] && [ -n "$("$mutants_folder/build/tests/test-sim" --list "$pattern")" ] && continue
+        [ "$suite" = sim ] && [ -n "$("$mutants_lane/build/tests/test-sim" --list "$pattern")" ] && continue
         mutants_run "$suite" "$pattern" || return 1
     done < <(for patch; do mutants_tests_of "$patch"; done | sort -u)
 }
 
+# One of so many lanes takes every so manieth patch: a line for each, which begins with its number and whether it was
+# caught.
+mutants_take_turns() { # LANE LANES PATCH...
+    local lane=$1 lanes=$2 number=0 caught by patch
+    mutants_lane=$mutants_folder/$lane
+    shift 2
+    for patch; do
+        number=$((number + 1)) caught=yes
+        [ $((number % lanes)) -eq $((lane % lanes)) ] || continue
+        by=$(mutants_one "$patch") || caught=no
+        printf '%d %s | %d | %s | %s | %s |\n' "$number" "$caught" "$number" "$(head -n 1 "$patch")" \
+            "$(sed -n 's|^+++ b/||p' "$patch")" "$by"
+        [ $caught = yes ] || echo "$number said FAILED mutants/$(basename "$patch" .patch): $by"
+    done
+}
+
+# Paths within a copy are relative, so that it can be copied as a whole.
+mutants_add_lane() { # LANE
+    rm -rf "${mutants_folder:?}/$1"
+    cp -a "$mutants_folder/1" "$mutants_folder/$1"
+}
+
 run_mutants() { # PATCH...
-    local patch number=0 caught=0 by name
+    local lane lanes caught pids=()
     if ! mutants_clean "$@"; then
         echo "the tests fail without any mutant: this run is void"
         return 1
     fi
-    for patch; do
-        number=$((number + 1)) name=$(basename "$patch" .patch)
-        if by=$(mutants_one "$patch"); then
-            caught=$((caught + 1))
-        else
-            echo "FAILED mutants/$name: $by"
-        fi
-        printf '| %2d | %s | %s | %s |\n' "$number" "$(head -n 1 "$patch")" "$(sed -n 's|^+++ b/||p' "$patch")" "$by"
+    lanes=$(nproc)
+    [ "$lanes" -le $mutants_lanes_max ] || lanes=$mutants_lanes_max
+    [ "$lanes" -le $# ] || lanes=$#
+    for ((lane = 2; lane <= lanes; lane++)); do
+        mutants_add_lane "$lane" || return 1
     done
+    for ((lane = 1; lane <= lanes; lane++)); do
+        mutants_take_turns "$lane" "$lanes" "$@" >"$mutants_folder/$lane/results" &
+        pids+=($!)
+    done
+    wait "${pids[@]}" || true
+    for ((lane = 1; lane <= lanes; lane++)); do
+        cat "$mutants_folder/$lane/results"
+    done | sort -s -n -k 1,1 >"$mutants_folder/results"
+    sed -E 's/^[0-9]+ (yes|no|said) //' "$mutants_folder/results"
+    caught=$(grep -c '^[0-9]* yes ' "$mutants_folder/results" || true)
     echo "caught $caught of $#"
     echo "$caught passed, $(($# - caught)) failed"
     [ "$caught" -eq $# ]
