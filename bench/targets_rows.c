@@ -11,6 +11,7 @@
 
 #define PARTITIONS        12
 #define PARALLEL_MESSAGES 1000000u /* enough for a JVM to warm up, and some ten seconds */
+#define NOOP_TIMES        5u       /* as many messages as in other rows: some seconds, of which the start is little */
 
 static uint64_t at_most(uint64_t value, uint64_t limit)
 {
@@ -57,7 +58,7 @@ static void run_noop(const struct weir_bench_lab *lab)
         return;
     done = true;
     topic = (struct weir_bench_topic){
-        .partitions = PARTITIONS, .messages = lab->messages, .value_size = 100, .keys = 100000};
+        .partitions = PARTITIONS, .messages = NOOP_TIMES * lab->messages, .value_size = 100, .keys = 100000};
     weir_bench_lab_topic(lab, &topic, name, sizeof name);
     for (size_t i = 0; i < NOOP_COUNT; i++) {
         noop[i].topic = &topic;
