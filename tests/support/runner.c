@@ -8,6 +8,9 @@
  * WEIR_TEST_MEMORY_STATUS: the status by which a memory checker ends a test. Where it makes tests so slow that they
  * miss their own limits, only that status and signals are failures; what failed otherwise is named and not counted, and
  * more than half of those is a failure.
+ * WEIR_TEST_WARM_UP: names of tests, with spaces between. The runner itself runs them first, with as few seeds as they
+ * can, and counts none. For valgrind, which translates code as a process first runs it: those that are forked afterwards
+ * find what is translated. Such a test may leave nothing behind that another of its process would notice.
  * Ends with the line "N passed, N failed", and status 1 if any failed or none ran.
  *
  * Thread: one. SIGCHLD, SIGINT and SIGTERM are blocked and taken by sigtimedwait, so nothing here races with a handler.
@@ -239,6 +242,28 @@ static void run_all(const char *pattern, unsigned job_count, bool list)
         wait_a_while();
 }
 
+static const struct plain_test *find(const char *name)
+{
+    for (const struct plain_test *test = tests; test; test = test->next) {
+        size_t size = strlen(test->suite);
+        if (strncmp(name, test->suite, size) == 0 && name[size] == '/' && strcmp(name + size + 1, test->name) == 0)
+            return test;
+    }
+    fprintf(stderr, "WEIR_TEST_WARM_UP: there is no test %s\n", name);
+    exit(2);
+}
+
+static void warm_up(char *names)
+{
+    const char *scale = getenv("WEIR_TEST_SCALE");
+    char kept[16];
+    snprintf(kept, sizeof kept, "%s", scale ? scale : "100");
+    setenv("WEIR_TEST_SCALE", "0", 1);
+    for (char *rest, *name = strtok_r(names, " ", &rest); name; name = strtok_r(NULL, " ", &rest))
+        find(name)->run();
+    setenv("WEIR_TEST_SCALE", kept, 1);
+}
+
 int main(int argc, char **argv)
 {
     const char *pattern = "", *timeout = getenv("WEIR_TEST_TIMEOUT_S");
@@ -266,6 +291,8 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
     sigprocmask(SIG_BLOCK, &signals, NULL);
+    if (getenv("WEIR_TEST_WARM_UP") && !list)
+        warm_up(getenv("WEIR_TEST_WARM_UP"));
     run_all(pattern, job_count, list);
     if (list)
         return 0;
