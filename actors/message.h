@@ -63,11 +63,8 @@ struct weir_message {
     uint32_t witness_distance; /* to the lowest finished message between this one and `after`; 0: none */
     uint32_t witness_checksum;
 
-    uint32_t epoch;            /* of the partition, which checks that it fits */
-    uint32_t attempts;         /* runs that were burnt; the run under way is number attempts + 1. Owner */
-    struct weir_message *next; /* in the key's queue */
-    struct weir_key *owner;    /* the key actor in whose queue it is; NULL: in none */
-    struct weir_partition *partition;
+    struct weir_message *next;  /* in the key's queue */
+    struct weir_key *owner;     /* the key actor in whose queue it is; NULL: in none */
     struct weir_key_data *data; /* of its key, once a run has asked for it; see key_data.h. NULL: not yet */
 
     /* content: constant while anybody but the owner may see it */
@@ -122,8 +119,13 @@ struct weir_message {
     struct weir_failure *failure;      /* NULL: it has not failed */
     char *later_reason;                /* words, allocated; NULL none */
     uint32_t delay_ms, later_delay_ms; /* asked for, if has_delay */
-    struct weir_mail mail;             /* to the partition: the answer to WEIR_LATER */
-    struct weir_outputs *outputs;      /* what the run emitted, NULL nothing: output.h */
+
+    /* What an answer begins with, by a thread that finds nothing of it in its cache. */
+    uint32_t epoch;    /* of the partition, which checks that it fits */
+    uint32_t attempts; /* runs that were burnt; the run under way is number attempts + 1. Owner */
+    struct weir_partition *partition;
+    struct weir_mail mail;        /* to the partition: the answer to WEIR_LATER */
+    struct weir_outputs *outputs; /* what the run emitted, NULL nothing: output.h */
 
     /* Last, because it outlives the message: who holds an old handle may look at it at any time. */
     _Atomic uint64_t later; /* generation << 2 | enum weir_later_state; see weir_later_finish() */
