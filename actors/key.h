@@ -98,6 +98,11 @@ int weir_key_table_init(struct weir_key_table *table);
 void weir_key_table_deinit(struct weir_key_table *table);
 struct weir_key *weir_key_table_find(const struct weir_key_table *table, uint32_t hash, const void *key,
                                      size_t key_size);
+/* Ask for what the next find of this hash, or remove of its key, begins with. */
+static inline void weir_key_table_prefetch(const struct weir_key_table *table, uint32_t hash)
+{
+    __builtin_prefetch(&table->buckets[hash & (table->bucket_count - 1)]);
+}
 void weir_key_table_insert(struct weir_key_table *table, struct weir_key *key); /* grows when it can */
 void weir_key_table_remove(struct weir_key_table *table, struct weir_key *key);
 uint64_t weir_key_hash(const void *key, size_t key_size); /* NULL has a hash of its own; a table takes 32 bits */

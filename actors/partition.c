@@ -187,9 +187,10 @@ void weir_partition_open(struct weir_partition *partition)
 
 /* ---- the turn ---- */
 
-/* What was given out for long is in no cache any more. The mail lies in a message or a key, behind what is read first.
- */
-static void prefetch(const struct weir_mail *mail)
+/* What was given out for long is in no cache any more, nor is what stands around it. It is asked for while the mails
+ * before it are acted upon, each step when the one before has brought what it needs: the message or key in which the
+ * mail lies, behind what is read first; of an answer what its message points to; and the key's place in the table. */
+static void prefetch_itself(const struct weir_mail *mail)
 {
     const char *end = (const char *)mail;
     if (!mail)
@@ -198,11 +199,45 @@ static void prefetch(const struct weir_mail *mail)
     __builtin_prefetch(end - 128);
 }
 
+static const struct weir_message *answered(const struct weir_mail *mail)
+{
+    return mail && mail->kind == WEIR_MAIL_ANSWER ? WEIR_CONTAINER(mail, struct weir_message, mail) : NULL;
+}
+
+static void prefetch_around(const struct weir_mail *mail)
+{
+    const struct weir_message *message = answered(mail);
+    if (!message)
+        return;
+    const char *key = (const char *)message->owner;
+    __builtin_prefetch(key);
+    __builtin_prefetch(key + 64);
+    __builtin_prefetch(key + 128);
+    __builtin_prefetch(message->before);
+    __builtin_prefetch(message->after);
+    __builtin_prefetch(message->native);
+}
+
+static void prefetch_place(const struct weir_partition *partition, const struct weir_mail *mail)
+{
+    const struct weir_message *message = answered(mail);
+    if (message && message->owner)
+        weir_key_table_prefetch(&partition->keys, message->owner->hash);
+}
+
+static void prefetch(const struct weir_partition *partition, const struct weir_mail *next)
+{
+    const struct weir_mail *second = next ? next->next : NULL;
+    prefetch_itself(second ? second->next : NULL);
+    prefetch_around(second);
+    prefetch_place(partition, next);
+}
+
 static void take_mail(struct weir_partition *partition)
 {
     for (struct weir_mail *mail = weir_mailbox_take(&partition->resident.mailbox), *next; mail; mail = next) {
         next = mail->next;
-        prefetch(next);
+        prefetch(partition, next);
         switch (mail->kind) {
         case WEIR_MAIL_KEY:
             weir_partition_take_key(partition, WEIR_CONTAINER(mail, struct weir_key, mail));

@@ -311,8 +311,13 @@ struct weir_route {
     uint32_t hash;
     bool is_hashed;
 };
-void weir_partition_find_route(struct weir_partition *partition, const struct weir_message *message,
-                               struct weir_route *route);
+/** In two steps, between which others may be joined: where to look, which is asked for ahead; and what is there. */
+void weir_partition_aim(const struct weir_partition *partition, const struct weir_message *message,
+                        struct weir_route *route);
+void weir_partition_look_up(const struct weir_partition *partition, const struct weir_message *message,
+                            struct weir_route *route);
+void weir_partition_find_route(const struct weir_partition *partition, const struct weir_message *message,
+                               struct weir_route *route); /* both */
 struct weir_key *weir_partition_join_key(struct weir_partition *partition, struct weir_message *message,
                                          const struct weir_route *route); /* found, or made from the reserve */
 void weir_partition_schedule(struct weir_partition *partition,

@@ -35,24 +35,45 @@ static void free_key(struct weir_partition *partition, struct weir_key *key)
     weir_key_pool_give(&partition->key_pool, key);
 }
 
-void weir_partition_find_route(struct weir_partition *partition, const struct weir_message *message,
-                               struct weir_route *route)
+static void hash_key(const struct weir_message *message, struct weir_route *route)
+{
+    route->hash = (uint32_t)weir_key_hash(message->key, message->key_size);
+    route->is_hashed = true;
+}
+
+void weir_partition_aim(const struct weir_partition *partition, const struct weir_message *message,
+                        struct weir_route *route)
 {
     const struct weir_options *options = partition->consumer->options;
     bool spread = !message->key && options->null_keys == WEIR_NULL_KEYS_SPREAD;
-    *route = (struct weir_route){.kind = WEIR_ROUTE_LANE};
+    *route = (struct weir_route){.kind = WEIR_ROUTE_BY_BYTES};
     if (options->ordering == WEIR_ORDERING_NONE || (options->ordering == WEIR_ORDERING_KEY && spread)) {
         route->kind = WEIR_ROUTE_ALONE;
     } else if (options->ordering == WEIR_ORDERING_PARTITION || !message->key) {
-        route->key = partition->lane;
-    } else {
-        route->kind = WEIR_ROUTE_BY_BYTES;
-        if (partition->keys.count == 0)
-            return; /* the hash may never be asked for */
-        route->hash = (uint32_t)weir_key_hash(message->key, message->key_size);
-        route->key = weir_key_table_find(&partition->keys, route->hash, message->key, message->key_size);
-        route->is_hashed = true;
+        route->kind = WEIR_ROUTE_LANE;
+    } else if (partition->keys.count > 0) { /* else the hash may never be asked for */
+        hash_key(message, route);
+        weir_key_table_prefetch(&partition->keys, route->hash);
     }
+}
+
+void weir_partition_look_up(const struct weir_partition *partition, const struct weir_message *message,
+                            struct weir_route *route)
+{
+    if (route->kind == WEIR_ROUTE_LANE)
+        route->key = partition->lane;
+    if (route->kind != WEIR_ROUTE_BY_BYTES || partition->keys.count == 0)
+        return;
+    if (!route->is_hashed)
+        hash_key(message, route);
+    route->key = weir_key_table_find(&partition->keys, route->hash, message->key, message->key_size);
+}
+
+void weir_partition_find_route(const struct weir_partition *partition, const struct weir_message *message,
+                               struct weir_route *route)
+{
+    weir_partition_aim(partition, message, route);
+    weir_partition_look_up(partition, message, route);
 }
 
 struct weir_key *weir_partition_join_key(struct weir_partition *partition, struct weir_message *message,

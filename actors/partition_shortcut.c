@@ -33,6 +33,7 @@
 
 #define TURN_NS_MAX 500000 /* as long as a key's turn */
 #define CLOCK_EVERY 16
+#define GROUP_MAX   8 /* messages whose keys are looked for at once */
 
 /* Of one batch. */
 struct shortcut {
@@ -198,7 +199,7 @@ static void run_later(struct weir_partition *partition, struct weir_message *mes
 }
 
 /* H1. */
-static bool has_key_actor(struct weir_partition *partition, const struct weir_message *message)
+static bool has_key_actor(const struct weir_partition *partition, const struct weir_message *message)
 {
     struct weir_route route;
     if (partition->key_count == 0)
@@ -213,19 +214,40 @@ static bool may_run(struct weir_partition *partition, const struct weir_message 
            weir_partition_may_start(partition, message, partition->resident.home);
 }
 
+/* Some records that are taken in together, so that the table's places for their keys are on the way at the same time.
+ */
+struct group {
+    struct weir_message *messages[GROUP_MAX];
+    struct weir_route routes[GROUP_MAX];
+    unsigned count;
+};
+
+static const struct weir_record *take_group(struct weir_partition *partition, const struct weir_record *record,
+                                            const struct weir_record *end, uint64_t now_ns, struct group *group)
+{
+    for (group->count = 0; record < end && group->count < GROUP_MAX; record++) {
+        struct weir_message *message = take_record(partition, record, now_ns);
+        if (!message)
+            continue;
+        weir_partition_track(partition, message);
+        weir_partition_aim(partition, message, &group->routes[group->count]);
+        group->messages[group->count++] = message;
+    }
+    return record;
+}
+
 /* All first, then their keys, so that a key goes out with all that it was given, and is known for what it has to do. */
 static void queue(struct weir_partition *partition, const struct weir_record *records, uint32_t count, uint64_t now_ns)
 {
     struct weir_message *first = NULL;
-    for (const struct weir_record *record = records; record < records + count; record++) {
-        struct weir_message *message = take_record(partition, record, now_ns);
-        struct weir_route route;
-        if (!message)
-            continue;
-        weir_partition_track(partition, message);
-        weir_partition_find_route(partition, message, &route);
-        weir_partition_join_key(partition, message, &route);
-        first = first ? first : message;
+    struct group group;
+    for (const struct weir_record *record = records, *end = records + count; record < end;) {
+        record = take_group(partition, record, end, now_ns, &group);
+        for (unsigned index = 0; index < group.count; index++) {
+            weir_partition_look_up(partition, group.messages[index], &group.routes[index]);
+            weir_partition_join_key(partition, group.messages[index], &group.routes[index]);
+        }
+        first = first ? first : group.count > 0 ? group.messages[0] : NULL;
     }
     for (struct weir_message *message = first; message; message = message->after)
         weir_partition_schedule(partition, message->owner); /* READY: else it has been */
