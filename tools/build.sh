@@ -64,5 +64,7 @@ build_asan() {
     build asan "$root/build/asan" -Dplain_runner=true -Db_sanitize=address,undefined -Djemalloc=disabled \
         -Doptimization=1 -- "$@" # built in half the time, run in a tenth more
 }
-build_tsan() { build tsan "$root/build/tsan" -Dplain_runner=true -Db_sanitize=thread -Djemalloc=disabled -- "$@"; }
+build_tsan() {
+    build tsan "$root/build/tsan" -Dplain_runner=true -Db_sanitize=thread -Djemalloc=disabled -Doptimization=1 -- "$@"
+}
 build_valgrind() { build valgrind "$root/build/valgrind" -Dplain_runner=true -Djemalloc=disabled -- "$@"; }

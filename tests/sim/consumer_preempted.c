@@ -85,7 +85,8 @@ Test(preempted, processes_that_slept_start_nothing_that_they_have_lost)
     static const struct weir_own own = {acks, NULL};
     weir_log_set(NULL, NULL, 0);
     sleeper.losses = 0;
-    for (uint64_t seed = 1; seed <= weir_test_scaled(2000); seed++) {
+    /* Few seeds bring it about, and which ones depends on how the code was compiled: on, until one has. */
+    for (uint64_t seed = 1; seed <= weir_test_scaled(2000) || (sleeper.losses == 0 && seed <= 2000); seed++) {
         struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = seed,
                                                                                    .partitions = 1,
                                                                                    .keys = 50,
