@@ -103,12 +103,12 @@ mutants_clean() {
 # One of so many lanes takes every so manieth patch: a line for each, which begins with its number and whether it was
 # caught.
 mutants_take_turns() { # LANE LANES PATCH...
-    local lane=$1 lanes=$2 number=0 caught by patch
+    local lane=$1 lane_count=$2 number=0 caught by patch
     mutants_lane=$mutants_folder/$lane
     shift 2
     for patch; do
         number=$((number + 1)) caught=yes
-        [ $((number % lanes)) -eq $((lane % lanes)) ] || continue
+        [ $((number % lane_count)) -eq $((lane % lane_count)) ] || continue
         by=$(mutants_one "$patch") || caught=no
         printf '%d %s | %d | %s | %s | %s |\n' "$number" "$caught" "$number" "$(head -n 1 "$patch")" \
             "$(sed -n 's|^+++ b/||p' "$patch")" "$by"
@@ -123,23 +123,23 @@ mutants_add_lane() { # LANE
 }
 
 run_mutants() { # PATCH...
-    local lane lanes caught pids=()
+    local lane lane_count caught pids=()
     if ! mutants_clean "$@"; then
         echo "the tests fail without any mutant: this run is void"
         return 1
     fi
-    lanes=$(nproc)
-    [ "$lanes" -le $mutants_lanes_max ] || lanes=$mutants_lanes_max
-    [ "$lanes" -le $# ] || lanes=$#
-    for ((lane = 2; lane <= lanes; lane++)); do
+    lane_count=$(nproc)
+    [ "$lane_count" -le $mutants_lanes_max ] || lane_count=$mutants_lanes_max
+    [ "$lane_count" -le $# ] || lane_count=$#
+    for ((lane = 2; lane <= lane_count; lane++)); do
         mutants_add_lane "$lane" || return 1
     done
-    for ((lane = 1; lane <= lanes; lane++)); do
-        mutants_take_turns "$lane" "$lanes" "$@" >"$mutants_folder/$lane/results" &
+    for ((lane = 1; lane <= lane_count; lane++)); do
+        mutants_take_turns "$lane" "$lane_count" "$@" >"$mutants_folder/$lane/results" &
         pids+=($!)
     done
     wait "${pids[@]}" || true
-    for ((lane = 1; lane <= lanes; lane++)); do
+    for ((lane = 1; lane <= lane_count; lane++)); do
         cat "$mutants_folder/$lane/results"
     done | sort -s -n -k 1,1 >"$mutants_folder/results"
     sed -E 's/^[0-9]+ (yes|no|said) //' "$mutants_folder/results"

@@ -194,7 +194,7 @@ Test(broker_records, aborted_transactions_are_not_seen_and_commits_reach_the_end
         weir_scribe_abort(&scribe);
     }
     weir_scribe_close(&scribe);
-    const int64_t end = 2 * (KEPT + 1 + DROPPED + 1); /* a control record for each transaction */
+    const int64_t end = 2 * (KEPT + 1 + DROPPED + 1);     /* a control record for each transaction */
     WEIR_BROKER_UNTIL(weir_stage_log_end(&stage) == end); /* the coordinator writes the last one after its answer */
 
     struct weir_subject subject = {.rule = check_kept};

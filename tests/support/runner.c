@@ -9,8 +9,8 @@
  * miss their own limits, only that status and signals are failures; what failed otherwise is named and not counted, and
  * more than half of those is a failure.
  * WEIR_TEST_WARM_UP: names of tests, with spaces between. The runner itself runs them first, with as few seeds as they
- * can, and counts none. For valgrind, which translates code as a process first runs it: those that are forked afterwards
- * find what is translated. Such a test may leave nothing behind that another of its process would notice.
+ * can, and counts none. For valgrind, which translates code as a process first runs it: those that are forked
+ * afterwards find what is translated. Such a test may leave nothing behind that another of its process would notice.
  * Ends with the line "N passed, N failed", and status 1 if any failed or none ran.
  *
  * Thread: one. SIGCHLD, SIGINT and SIGTERM are blocked and taken by sigtimedwait, so nothing here races with a handler.
