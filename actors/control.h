@@ -22,7 +22,7 @@
  *   SEEK         waits to be sought to its position
  *   OPEN         the gate is open
  *   DRAIN        its epoch ends: revoked, or its position fell out of the log
- *   FAILED       the policy is `error`, or the broker refuses: looked at again every FAILED_RETRY_MS
+ *   FAILED       the policy is `error`, or the broker refuses: looked at again every WEIR_CONTROL_FAILED_RETRY_MS
  */
 #ifndef WEIR_ACTORS_CONTROL_H
 #define WEIR_ACTORS_CONTROL_H

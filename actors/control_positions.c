@@ -9,7 +9,6 @@
 #include <stddef.h>
 
 #define REQUEST_RETRY_MS 300
-#define FAILED_RETRY_MS  10000
 #define ASK_RETRY_MS     1000
 #define NO_POSITION      "no usable committed offset, and auto.offset.reset=error"
 
@@ -28,9 +27,9 @@ static void fail(struct weir_control *control, struct weir_partition *partition,
     char number[16];
     struct weir_log_field fields[2];
     weir_log(WEIR_LOG_ERROR, weir_partition_fields(partition, number, fields), 2,
-             "%s; the partition is not consumed, looked at again in %d s", why, FAILED_RETRY_MS / 1000);
+             "%s; the partition is not consumed, looked at again in %d s", why, WEIR_CONTROL_FAILED_RETRY_MS / 1000);
     atomic_store_explicit(&partition->trouble, WEIR_KAFKA_OUT_OF_RANGE, memory_order_relaxed);
-    weir_control_put_off(control, partition, FAILED_RETRY_MS);
+    weir_control_put_off(control, partition, WEIR_CONTROL_FAILED_RETRY_MS);
     weir_control_move(partition, WEIR_CONTROL_FAILED);
 }
 

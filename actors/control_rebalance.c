@@ -26,7 +26,6 @@
 #include <string.h>
 
 #define ANSWER_MS_MAX    15000
-#define FAILED_RETRY_MS  10000
 #define ASK_MS_MAX       1000  /* that the answer to an ASSIGN waits for the keeper */
 #define REVOKE_COMMIT_MS 5000  /* that the last commit of a REVOKE may take */
 #define TRANSACTION_MS   15000 /* after which brokers give an open transaction up */
@@ -402,7 +401,7 @@ static void take_trouble(struct weir_control *control, struct weir_partition *pa
     }
     /* Refused, or gone: try again from where it stands. */
     partition->control.position = atomic_load_explicit(&partition->next_shared, memory_order_acquire);
-    weir_control_put_off(control, partition, FAILED_RETRY_MS);
+    weir_control_put_off(control, partition, WEIR_CONTROL_FAILED_RETRY_MS);
     weir_control_move(partition, WEIR_CONTROL_FAILED);
 }
 

@@ -12,7 +12,8 @@
 #include "actors/control.h"
 #include "actors/partition.h"
 
-#define WEIR_CONTROL_MS_NS 1000000ull
+#define WEIR_CONTROL_MS_NS           1000000ull
+#define WEIR_CONTROL_FAILED_RETRY_MS 10000 /* until a FAILED partition is looked at again */
 
 static inline bool weir_control_is_assigned(const struct weir_partition *partition)
 {

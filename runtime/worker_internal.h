@@ -54,12 +54,12 @@ struct weir_worker {
     struct weir_levels levels;  /* of roaming turns here */
     struct weir_pool_turn turn; /* the last that was taken, where there are several levels or a pool */
     uint64_t now_ns;
-    uint64_t polled_ns;    /* when the loop was polled last */
-    uint64_t accounted_ns; /* up to when busy_ns and idle_ns are written */
-    unsigned spins_in_vain, sleeps_without_spin;
-    bool in_step;          /* now_ns is fresh */
-    bool loop_is_open;     /* loop and the three handles below are initialised */
-    bool users_are_closed; /* their handles */
+    uint64_t polled_ns;                          /* when the loop was polled last */
+    uint64_t accounted_ns;                       /* up to when busy_ns and idle_ns are written */
+    unsigned spins_in_vain, sleeps_without_spin; /* one after the other; still to come */
+    bool in_step;                                /* now_ns is fresh */
+    bool loop_is_open;                           /* loop and the three handles below are initialised */
+    bool users_are_closed;                       /* their handles */
     uv_loop_t loop;
     uv_async_t wake_up;
     uv_prepare_t before_block;

@@ -100,8 +100,8 @@ mutants_clean() {
     done < <(for patch; do mutants_tests_of "$patch"; done | sort -u)
 }
 
-# One of so many lanes takes every so manieth patch: a line for each, which begins with its number and whether it was
-# caught.
+# The patches of one lane, which with two lanes is every other one: a line for each, which begins with its number and
+# whether it was caught.
 mutants_take_turns() { # LANE LANES PATCH...
     local lane=$1 lane_count=$2 number=0 caught by patch
     mutants_lane=$mutants_folder/$lane

@@ -4,7 +4,7 @@
 
 test_suites_all=(unit scenario sim seeds install examples asan tsan valgrind fuzz broker stores)
 test_suites_apart=(mutants exactly-once chaos) # run only when named
-# Run first under valgrind, which then has translated what most of the simulation runs: a third of the time.
+# Run first under valgrind, which then has translated most of what the others of the simulation run.
 test_warm_up='consumer/loses_no_output_under_everything_at_once batches/lose_no_output_under_everything_at_once'
 test_warm_up+=' consumer/writes_exactly_once_under_everything_at_once'
 test_suites_of_librdkafka=(unit scenario sim broker chaos exactly-once) # which another librdkafka can be tried with
@@ -88,8 +88,7 @@ part_asan() { # PART
 part_tsan() { # PART
     local fixed=()
     local -x WEIR_TEST_SCALE=25 WEIR_TEST_TIMEOUT_S=240
-    # A simulation has one thread: what races is in the other two, and one of its suites shows that nothing is mistaken.
-    [ "${1#*/}" != sim ] || local test_filter=${test_filter:-consumer/} WEIR_TEST_SCALE=5
+    [ "${1#*/}" != sim ] || WEIR_TEST_SCALE=5 # it has one thread: what races is in the other two
     local -x TSAN_OPTIONS=suppressions=$root/tests/support/tsan.supp:second_deadlock_stack=1:history_size=4
     built "$1" build_tsan unit scenario sim || return 0
     # ThreadSanitizer of gcc 12 cannot run where the kernel spreads addresses over more than 28 bits.
