@@ -156,9 +156,10 @@ static inline uint32_t weir_ms_of(uint64_t now_ns)
 {
     return (uint32_t)(now_ns / 1000000);
 }
-static inline uint32_t weir_ms_since(uint32_t ms, uint64_t now_ns)
+/* Negative before it. Of times that are less than 24 days apart. */
+static inline int32_t weir_ms_since(uint32_t ms, uint64_t now_ns)
 {
-    return weir_ms_of(now_ns) - ms;
+    return (int32_t)(weir_ms_of(now_ns) - ms);
 }
 
 /* Free messages of one owner. */

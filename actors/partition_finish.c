@@ -327,7 +327,7 @@ static void check_later(struct weir_partition *partition)
     for (struct weir_key *key = partition->later.first, *next; key; key = next) {
         next = key->list_after;
         struct weir_message *message = key->first;
-        if (weir_ms_since(message->given_out_ms, weir_partition_now_ns(partition)) < limit_ms)
+        if (weir_ms_since(message->given_out_ms, weir_partition_now_ns(partition)) < (int64_t)limit_ms)
             return; /* the list is in the order in which they were given out */
         bool abandon = weir_partition_abandons(partition) && !weir_partition_is_stale(partition, message) &&
                        message->outcome == WEIR_LATER;

@@ -529,6 +529,44 @@ Test(handles, of_a_lost_partition_are_reported_when_they_have_been_out_for_too_l
     cr_assert_gt(tested, 0);
 }
 
+static void answer_once(void *handle, enum weir_outcome outcome)
+{
+    cr_assert_eq(weir_later_finish(((struct forgotten *)handle)->later, outcome), 0);
+}
+
+static enum weir_outcome give_out_each(struct weir_message *message, void *user)
+{
+    uint64_t run = begin(message, user);
+    struct forgotten handed = {.later = weir_message_later(message)};
+    weir_world_later(user, run, answer_once, &handed, sizeof handed);
+    given_out++;
+    return WEIR_LATER;
+}
+
+/* Each is looked for while it is out, many within the millisecond in which they were given out. */
+Test(handles, that_are_out_for_less_than_a_millisecond_are_not_taken_for_forgotten)
+{
+    static const char *const options[] = {"weir.handler.warn.ms", "1000", NULL};
+    static const struct weir_own owns[] = {{give_out_each, options}, {give_out_each, abandon}};
+    for (size_t index = 0; index < WEIR_COUNT(owns); index++) {
+        weir_log_set(count_reports, NULL, WEIR_LOG_WARN);
+        struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = index + 1,
+                                                                                   .partitions = 8,
+                                                                                   .keys = 64,
+                                                                                   .later_ns_max = SECOND / 1000,
+                                                                                   .driver = &weir_own_driver,
+                                                                                   .driver_data = &owns[index]});
+        given_out = reported = 0;
+        weir_world_start(world);
+        weir_world_produce_during(world, 30 * SECOND, 60000);
+        cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
+        cr_assert_eq(given_out, 60000u, "%u were given out", given_out);
+        cr_assert_eq(reported, 0u, "%u were taken for forgotten", reported);
+        cr_assert_eq(weir_own_stats().counters.dead_lettered, 0u);
+        weir_own_close_world(world);
+    }
+}
+
 /* ---- other threads ---- */
 
 #define THREADS 2
