@@ -230,6 +230,7 @@ static void begin_sending(struct weir_control *control)
     struct weir_transaction *transaction = &control->transaction;
     WEIR_CHECK(transaction->in_flight == 0);
     move(control, WEIR_TRANSACTION_SENDING);
+    transaction->one_by_one = transaction->careful;
     transaction->deadline_ns = control->now_ns + SENDING_MS_MAX * MS_NS;
     transaction->unsent = false;
     EACH_EMISSION(emission, control)
@@ -239,15 +240,21 @@ static void begin_sending(struct weir_control *control)
     }
 }
 
-static void refuse(struct weir_control *control, struct weir_emission *emission, enum weir_kafka_error error)
+/* X3 */
+static void blame(struct weir_control *control, const struct weir_emission *emission, enum weir_kafka_error error)
 {
-    struct weir_transaction *transaction = &control->transaction;
-    if (error == WEIR_KAFKA_TOO_LARGE && !transaction->careful) {
-        transaction->careful = true; /* a broker refuses a batch as a whole: which it is shows when each goes alone */
-        return;
-    }
     weir_outputs_note_refusal(emission, error);
-    transaction->refused = true;
+    control->transaction.refused = true;
+}
+
+/* A broker refuses a batch as a whole, be it for one of its messages: which it is shows when each goes alone. */
+static void refused_by_broker(struct weir_control *control, const struct weir_emission *emission,
+                              enum weir_kafka_error error)
+{
+    if (control->transaction.one_by_one || is_of_topic(error))
+        blame(control, emission, error);
+    else
+        control->transaction.careful = true;
 }
 
 /* False: not now. */
@@ -261,12 +268,12 @@ static bool produce(struct weir_control *control, struct weir_emission *emission
     emission->in_flight = result == 0;
     if (result == 0) {
         transaction->in_flight++;
-        return !transaction->careful;
+        return !transaction->one_by_one;
     }
     if (result == WEIR_FULL || result == WEIR_NO_MEMORY)
         return false;
     if (!weir_outputs_is_passing(error))
-        refuse(control, emission, error);
+        blame(control, emission, error);
     abort_it(control, error);
     return false;
 }
@@ -274,7 +281,7 @@ static bool produce(struct weir_control *control, struct weir_emission *emission
 static void pump(struct weir_control *control)
 {
     struct weir_transaction *transaction = &control->transaction;
-    if (!transaction->unsent || (transaction->careful && transaction->in_flight > 0))
+    if (!transaction->unsent || (transaction->one_by_one && transaction->in_flight > 0))
         return;
     EACH_EMISSION(emission, control)
     {
@@ -309,7 +316,7 @@ void weir_transaction_on_delivered(struct weir_control *control, struct weir_del
     emission->written = error == WEIR_KAFKA_NONE;
     transaction->in_flight--;
     if (error != WEIR_KAFKA_NONE && !weir_outputs_is_passing(error))
-        refuse(control, emission, error);
+        refused_by_broker(control, emission, error);
     if (error != WEIR_KAFKA_NONE && transaction->state == WEIR_TRANSACTION_SENDING)
         abort_it(control, error);
     if (transaction->state == WEIR_TRANSACTION_FALL)
@@ -324,12 +331,11 @@ static void on_trouble(struct weir_control *control, enum weir_kafka_error error
     struct weir_transaction *transaction = &control->transaction;
     if (transaction->state != WEIR_TRANSACTION_SENDING)
         return;
-    bool was_careful = transaction->careful;
     transaction->careful = transaction->careful || is_of_topic(error);
     EACH_EMISSION(emission, control)
     {
-        if (emission->in_flight && was_careful && is_of_topic(error))
-            refuse(control, emission, error);
+        if (emission->in_flight && transaction->one_by_one && is_of_topic(error))
+            blame(control, emission, error);
     }
     abort_it(control, error);
 }

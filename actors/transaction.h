@@ -20,7 +20,7 @@
  *       No handler runs again for that.
  *   X3. A message that the broker never takes dissolves the transaction: its partition is told, takes it out and burns
  *       an attempt, and the next commit is chosen anew.
- *       For some refusals librdkafka names no message: then each goes alone, as after a batch that was too large.
+ *       Where a batch was refused as a whole, or librdkafka names no message, the same is sent again one by one.
  *   X4. A producer that is fenced or fatal ends every epoch: what is committed is read again, and a new producer made.
  *   X5. A transaction that could not be sent within its time is not sent again as it is, or it never might be: the next
  *       ones are smaller, and grow again with each that is committed.
@@ -54,7 +54,8 @@ struct weir_transaction {
     uint64_t in_flight;             /* messages with the producer */
     uint64_t room;                  /* messages of the next one, see X5 */
     bool unsent;                    /* some are to be given to it */
-    bool careful;                   /* one at a time: the broker refused a batch as too large, and one is to blame */
+    bool careful;                   /* it goes one by one when it is sent again: one of a batch is to blame for it */
+    bool one_by_one;                /* SENDING: it does */
     bool refused;                   /* a message was, for good */
     bool is_aborted;                /* ABORT: the broker has said so, and messages have yet to come back */
     bool too_slow;                  /* it is aborted for X5 */

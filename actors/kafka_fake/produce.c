@@ -23,7 +23,8 @@ struct fake_produce {
     uint64_t deadline_ns;
     enum weir_kafka_error error;
     const char *text;
-    bool reported;
+    bool arrived, reported;
+    bool in_refused_batch; /* with another that the broker refused */
 };
 
 static void produce_free(void *argument)
@@ -177,10 +178,24 @@ static void refuse_transaction(struct fake_produce *produce)
                                                           .text = "topic authorization failed"});
 }
 
+/* Of a transaction all that is on its way to the topic goes as one batch, which brokers refuse as a whole. Elsewhere
+ * the door sends what was refused once more by itself, and what comes up is of this one message. */
+static void refuse_batch(const struct fake_produce *produce)
+{
+    for (struct fake_produce *other = produce->client->produces; other && produce->transaction; other = other->next)
+        other->in_refused_batch |=
+            !other->arrived && other->transaction == produce->transaction && other->topic == produce->topic;
+}
+
 static void arrive(struct fake_produce *produce)
 {
     struct weir_fake_cluster *cluster = produce->client->cluster;
     const char *text = NULL;
+    produce->arrived = true;
+    if (produce->in_refused_batch) {
+        answer(produce, WEIR_KAFKA_TOO_LARGE, "one of its batch is too large");
+        return;
+    }
     if (produce->transaction && produce->transaction->state != FAKE_TRANSACTION_OPEN) {
         answer(produce, WEIR_KAFKA_ABORT, "the transaction has ended");
         return;
@@ -190,6 +205,8 @@ static void arrive(struct fake_produce *produce)
         return;
     }
     enum weir_kafka_error error = refusal(produce, &text);
+    if (error == WEIR_KAFKA_TOO_LARGE)
+        refuse_batch(produce);
     struct fake_failure failure = {0};
     if (error == WEIR_KAFKA_NONE && weir_fake_failure_take(produce->client, WEIR_FAKE_PRODUCE, &failure)) {
         if (failure.applied)
@@ -304,7 +321,8 @@ int weir_fake_produce(struct weir_kafka *kafka, const struct weir_kafka_produce 
 void weir_fake_produces_purge(struct weir_fake_client *client)
 {
     while (client->produces) {
-        client->produces->error = WEIR_KAFKA_RETRIABLE;
+        client->produces->error =
+            client->produces->in_refused_batch ? WEIR_KAFKA_TOO_LARGE : WEIR_KAFKA_RETRIABLE;
         client->produces->text = "purged";
         report(client->produces);
     }

@@ -214,6 +214,8 @@ int weir_rdkafka_check_version(int version, const struct weir_config *config, st
 /* ---- failure.c ---- */
 enum weir_kafka_error weir_rdkafka_failure(rd_kafka_resp_err_t code);
 enum weir_kafka_error weir_rdkafka_commit_failure(rd_kafka_resp_err_t code);
+/* Does a broker answer so for each message of a batch, be it for one of them? See producer.c, P5. */
+bool weir_rdkafka_is_of_batch(rd_kafka_resp_err_t code);
 
 /* ---- group.c: lists ---- */
 /* A list of what the offsets name, with offset and, if asked for, metadata. NULL where memory is short. */

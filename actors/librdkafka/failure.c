@@ -19,6 +19,7 @@ enum {
     FENCED_MEMBER_EPOCH = 110,
     STALE_MEMBER_EPOCH = 113,
     LOG_TRUNCATION = -139,
+    INVALID_DIFFERENT_RECORD = -138,
 };
 
 static const struct entry ENTRIES[] = {
@@ -119,6 +120,21 @@ enum weir_kafka_error weir_rdkafka_failure(rd_kafka_resp_err_t code)
         if (ENTRIES[index].code == (int)code)
             return ENTRIES[index].error;
     return WEIR_KAFKA_OTHER;
+}
+
+bool weir_rdkafka_is_of_batch(rd_kafka_resp_err_t code)
+{
+    switch ((int)code) {
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_INVALID_MSG:
+    case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+    case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+    case INVALID_DIFFERENT_RECORD:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* Of a commit, "too large" can only mean its metadata: the log behind the offsets topic refuses the whole request. */

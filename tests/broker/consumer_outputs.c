@@ -79,34 +79,56 @@ Test(broker_outputs, are_all_there_and_in_order_when_the_broker_goes_down_and_co
     weir_broker_stop();
 }
 
-static enum weir_outcome emit_large_now_and_then(struct weir_subject *subject, struct weir_message *message)
+/* Every tenth emits something else than its value. */
+static enum weir_outcome emit_now_and_then(struct weir_subject *subject, struct weir_message *message,
+                                           const struct weir_output *wrong)
 {
-    static const char large[8000] = "0";
-    struct weir_output output = {
-        .topic = subject->user, .value = weir_message_value(message), .value_size = weir_message_value_size(message)};
-    if (weir_message_offset(message) % 10 == 5) {
-        output.value = large;
-        output.value_size = sizeof large;
-    }
-    return weir_emit(message, &output) == 0 ? WEIR_ACK : WEIR_RETRY;
+    const struct weir_output output = {.topic = subject->user,
+                                       .key = "k",
+                                       .key_size = 1,
+                                       .value = weir_message_value(message),
+                                       .value_size = weir_message_value_size(message)};
+    bool is_wrong = weir_message_offset(message) % 10 == 5;
+    return weir_emit(message, is_wrong ? wrong : &output) == 0 ? WEIR_ACK : WEIR_RETRY;
 }
 
-Test(broker_outputs, that_their_topic_does_not_take_fail_only_the_message_they_are_of)
+static enum weir_outcome emit_large(struct weir_subject *subject, struct weir_message *message)
+{
+    static const char large[8000] = "0";
+    const struct weir_output output = {
+        .topic = subject->user, .key = "k", .key_size = 1, .value = large, .value_size = sizeof large};
+    return emit_now_and_then(subject, message, &output);
+}
+
+static enum weir_outcome emit_without_key(struct weir_subject *subject, struct weir_message *message)
+{
+    const struct weir_output output = {.topic = subject->user, .value = "0", .value_size = 1};
+    return emit_now_and_then(subject, message, &output);
+}
+
+static enum weir_outcome emit_of_another_age(struct weir_subject *subject, struct weir_message *message)
+{
+    const struct weir_output output = {
+        .topic = subject->user, .key = "k", .key_size = 1, .value = "0", .value_size = 1, .timestamp_ms = 1};
+    return emit_now_and_then(subject, message, &output);
+}
+
+/* The broker refuses whole batches, so what is wrong is sent among what is not: linger.ms gathers them. */
+static void check_refused(const char *setting, const char *value, weir_subject_rule *rule)
 {
     enum { SOME = 100 };
-    static const char *const tight[] = {"max.message.bytes", "4000", NULL};
     struct weir_stage stage;
     char letters[128];
     int64_t low, high;
     weir_stage_set(&stage, 1, 2 * SOME);
     struct weir_broker_name out = weir_broker_name("out");
-    weir_broker_topic_create(out.text, 1, tight);
+    weir_broker_topic_create(out.text, 1, (const char *const[]){setting, value, NULL});
     snprintf(letters, sizeof letters, "%s.dlq", stage.topic.text);
     weir_broker_topic_create(letters, 1, NULL);
     weir_stage_produce(&stage, SOME, SOME);
-    struct weir_subject subject = {.rule = emit_large_now_and_then, .user = out.text};
-    weir_subject_start(&subject,
-                       WEIR_STAGE_SETTINGS(&stage, "weir.retry.attempts.max", "2", "weir.retry.base.ms", "10"));
+    struct weir_subject subject = {.rule = rule, .user = out.text};
+    weir_subject_start(&subject, WEIR_STAGE_SETTINGS(&stage, "weir.retry.attempts.max", "2", "weir.retry.base.ms", "10",
+                                                     "linger.ms", "50"));
     WEIR_BROKER_UNTIL(weir_stage_committed(&stage) == SOME);
     struct weir_stats stats = weir_subject_stats(&subject);
     cr_assert_eq(weir_subject_close(&subject), WEIR_OK, "%s", subject.closed_error.text);
@@ -122,4 +144,19 @@ Test(broker_outputs, that_their_topic_does_not_take_fail_only_the_message_they_a
     weir_broker_topic_delete(letters);
     weir_broker_topic_delete(out.text);
     weir_stage_clear(&stage);
+}
+
+Test(broker_outputs, that_are_too_large_for_their_topic_fail_only_the_message_they_are_of)
+{
+    check_refused("max.message.bytes", "4000", emit_large);
+}
+
+Test(broker_outputs, without_a_key_to_a_compacted_topic_fail_only_the_message_they_are_of)
+{
+    check_refused("cleanup.policy", "compact", emit_without_key);
+}
+
+Test(broker_outputs, of_a_time_that_their_topic_does_not_take_fail_only_the_message_they_are_of)
+{
+    check_refused("message.timestamp.before.max.ms", "3600000", emit_of_another_age);
 }

@@ -17,6 +17,7 @@
 
 static struct weir_own own;
 static const char *deny_to; /* outputs of the first message go there */
+static bool first_is_large;
 static struct weir_later kept[16];
 static unsigned kept_count;
 static bool eager;         /* of the next world: a rebalance revokes */
@@ -38,6 +39,8 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
     }
     snprintf(text, sizeof text, "%d", (int)weir_message_offset(message));
     bool first = weir_message_offset(message) == 0 && deny_to;
+    if (weir_message_offset(message) == 0 && first_is_large)
+        snprintf(text, sizeof text, "%020d", 0);
     struct weir_output output = {.topic = first ? deny_to : "out", .value = text, .value_size = strlen(text)};
     enum weir_outcome outcome = weir_emit(message, &output) == 0 ? WEIR_ACK : WEIR_RETRY;
     weir_world_end(user, run, outcome);
@@ -49,6 +52,7 @@ static struct weir_world *make(const char *const *options)
     weir_log_set(NULL, NULL, 0);
     own = (struct weir_own){on_message, options};
     deny_to = NULL;
+    first_is_large = false;
     kept_count = 0;
     struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = world_seed,
                                                                                .partitions = partitions,
@@ -206,6 +210,28 @@ Test(transactions, are_not_held_up_by_an_output_whose_topic_denies_it)
     cr_assert_eq(committed(world).offset, 10);
     cr_assert(weir_world_close(world, 60 * SECOND));
     weir_world_destroy(world); /* the world does not know that an ack may come to nothing */
+}
+
+/* The broker refuses the batch in which it is, of which the other nine are not to blame. */
+Test(transactions, with_an_output_that_is_too_large_cost_its_own_message_only)
+{
+    static const char *const options[] = {"weir.retry.attempts.max", "2", NULL};
+    for (world_seed = 1; world_seed <= 20; world_seed++) {
+        struct weir_world *world = make(options);
+        weir_fake_topic_limit(weir_world_cluster(world), "out", 10);
+        first_is_large = true;
+        weir_world_start(world);
+        weir_world_run(world, 5 * SECOND);
+        append(world, 10);
+        weir_world_run(world, 60 * SECOND);
+        cr_assert_eq(seen(world, "out"), 9);
+        cr_assert_eq(weir_own_stats().counters.dead_lettered, 1);
+        cr_assert_eq(weir_own_stats().counters.output_failures, 2, "%d runs failed for one output",
+                     (int)weir_own_stats().counters.output_failures);
+        cr_assert_eq(committed(world).offset, 10);
+        cr_assert(weir_world_close(world, 60 * SECOND));
+        weir_world_destroy(world);
+    }
 }
 
 /* The coordinator is away for longer than a last commit may take. */
