@@ -9,7 +9,7 @@
 #include "tests/once/scene.h"
 #include <stdio.h>
 
-enum { MESSAGES = 20000, KEYS = 400, WORK_US = 3000, DEAD_EVERY = 97 }; /* work: until all has been disturbed */
+enum { MESSAGES = 20000, KEYS = 400, WORK_US = 3000, DEAD_EVERY = 97 };
 
 static void set(struct weir_once *once, const char *scene, uint64_t work_us)
 {
@@ -167,7 +167,7 @@ static const char QUICK_SESSIONS[] = "--set group.consumer.min.heartbeat.interva
 static void set_kip848(struct weir_once *once, const char *scene)
 {
     weir_broker_start(QUICK_SESSIONS);
-    set(once, scene, 3 * WORK_US); /* who is killed is replaced in a moment */
+    set(once, scene, WORK_US);
     once->is_kip848 = true;
 }
 

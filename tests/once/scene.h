@@ -21,6 +21,7 @@ struct weir_once {
     const char *instance;                                    /* prefix of group.instance.id; NULL: dynamic members */
     bool is_kip848;                                          /* group.protocol=consumer */
     const char *window;                                      /* weir.window.messages.max; NULL: the default */
+    uint64_t work_us;
 };
 
 /* What is to be seen of all messages. */
@@ -52,8 +53,8 @@ bool weir_once_transaction_stays(const struct weir_once *once);
 void weir_once_continue(struct weir_once *once, unsigned member);
 void weir_once_restart_broker(struct weir_once *once, unsigned down_ms);
 
-/** Records of the outputs' topic that are visible now; and wait until `share` percent of all messages are. */
-uint64_t weir_once_seen(const struct weir_once *once);
+/** Wait until `share` percent of all offsets are committed. The members then work at a twentieth of their pace until the
+ *  next wait, so that what is done meanwhile finds them at work, however long it takes. */
 void weir_once_await(struct weir_once *once, unsigned share);
 /** Wait until the group has committed everything; end the members; read and judge: no duplicate, no loss. */
 struct weir_once_ledger weir_once_judge(struct weir_once *once);
