@@ -81,6 +81,7 @@ struct weir_bench_topic {
     uint64_t keys;        /* drawn evenly; 0: each message has a key of its own */
     unsigned hot_percent; /* so many of the keys lie in partition 0, whatever the others have */
     double zipf;          /* above 0: key n is drawn as often as 1 / (n + 1) to this power; at most 1,000,000 keys */
+    unsigned batch;       /* messages in each batch of the log; 0: what comes within 50 ms, as many as fit */
 };
 
 /** The number of the key of each message, in their order: the same in every process. */

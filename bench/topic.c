@@ -87,16 +87,19 @@ double weir_bench_key_order_seconds(const struct weir_bench_topic *topic, double
 
 /* ---- topics ---- */
 
-static rd_kafka_t *producer(const char *bootstrap)
+static rd_kafka_t *producer(const char *bootstrap, unsigned batch)
 {
+    char batch_messages[16];
+    snprintf(batch_messages, sizeof batch_messages, "%u", batch ? batch : 10000);
     const char *const properties[][2] = {
         {"bootstrap.servers", bootstrap},
         {"compression.type", "none"},
-        {"linger.ms", "50"},
+        {"linger.ms", batch ? "60000" : "50"}, /* a flush does not wait for it */
+        {"batch.num.messages", batch_messages},
         {"batch.size", "1000000"},
         {"acks", "1"},
-        {"queue.buffering.max.messages", "200000"},
-        {"queue.buffering.max.kbytes", "131072"},
+        {"queue.buffering.max.messages", batch ? "2000000" : "200000"}, /* some batches of every partition */
+        {"queue.buffering.max.kbytes", batch ? "1048576" : "131072"},
         {"log_level", "3"},
         {NULL, NULL},
     };
@@ -205,14 +208,14 @@ static void fill(rd_kafka_t *client, const struct weir_bench_topic *topic)
 void weir_bench_outputs_make(const char *bootstrap, int partitions, char *name, size_t size)
 {
     snprintf(name, size, "weir-bench-outputs-%d-%llu", (int)getpid(), (unsigned long long)weir_bench_now_ns());
-    rd_kafka_t *client = producer(bootstrap);
+    rd_kafka_t *client = producer(bootstrap, 0);
     create(client, &(struct weir_bench_topic){.name = name, .partitions = partitions});
     rd_kafka_destroy(client);
 }
 
 void weir_bench_outputs_delete(const char *bootstrap, const char *name)
 {
-    rd_kafka_t *client = producer(bootstrap);
+    rd_kafka_t *client = producer(bootstrap, 0);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
     rd_kafka_DeleteTopic_t *request = rd_kafka_DeleteTopic_new(name);
     rd_kafka_DeleteTopics(client, &request, 1, NULL, queue);
@@ -230,7 +233,7 @@ void weir_bench_outputs_delete(const char *bootstrap, const char *name)
 
 void weir_bench_topic_fill(const char *bootstrap, const struct weir_bench_topic *topic)
 {
-    rd_kafka_t *client = producer(bootstrap);
+    rd_kafka_t *client = producer(bootstrap, topic->batch);
     bool found = exists(client, topic);
     if (!found)
         create(client, topic);
