@@ -259,10 +259,21 @@ static bool is_suspect(const struct weir_rdkafka_producer *producer, const rd_ka
     return !producer->is_alone && weir_rdkafka_is_of_batch(message->err);
 }
 
+/* librdkafka does not tell the time of a message that has an error. The report is ours, and nobody else reads it. */
+static int64_t timestamp_of(const rd_kafka_message_t *message)
+{
+    rd_kafka_timestamp_type_t type;
+    rd_kafka_message_t *report = (rd_kafka_message_t *)message;
+    rd_kafka_resp_err_t error = report->err;
+    report->err = RD_KAFKA_RESP_ERR_NO_ERROR;
+    int64_t timestamp_ms = rd_kafka_message_timestamp(report, &type);
+    report->err = error;
+    return timestamp_ms;
+}
+
 /* Send once more what a report still holds. */
 static bool send_alone(struct weir_rdkafka *client, const rd_kafka_message_t *message)
 {
-    rd_kafka_timestamp_type_t type;
     rd_kafka_headers_t *headers = NULL;
     rd_kafka_t *rk = alone(client);
     if (!rk)
@@ -274,7 +285,7 @@ static bool send_alone(struct weir_rdkafka *client, const rd_kafka_message_t *me
         .value = message->payload,
         .key_size = message->key_len,
         .value_size = message->len,
-        .timestamp_ms = rd_kafka_message_timestamp(message, &type),
+        .timestamp_ms = timestamp_of(message),
         .has_partition = true, /* where it was sent the first time */
         .partition = message->partition,
     };

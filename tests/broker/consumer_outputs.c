@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <weir/output.h>
 
 enum { MESSAGES = 4000, KEYS = 200, PARTITIONS = 2 };
@@ -79,6 +80,8 @@ Test(broker_outputs, are_all_there_and_in_order_when_the_broker_goes_down_and_co
     weir_broker_stop();
 }
 
+static int64_t base_ms; /* of the outputs' timestamps */
+
 /* Every tenth emits something else than its value. */
 static enum weir_outcome emit_now_and_then(struct weir_subject *subject, struct weir_message *message,
                                            const struct weir_output *wrong)
@@ -87,7 +90,8 @@ static enum weir_outcome emit_now_and_then(struct weir_subject *subject, struct 
                                        .key = "k",
                                        .key_size = 1,
                                        .value = weir_message_value(message),
-                                       .value_size = weir_message_value_size(message)};
+                                       .value_size = weir_message_value_size(message),
+                                       .timestamp_ms = base_ms + weir_message_offset(message)};
     bool is_wrong = weir_message_offset(message) % 10 == 5;
     return weir_emit(message, is_wrong ? wrong : &output) == 0 ? WEIR_ACK : WEIR_RETRY;
 }
@@ -113,6 +117,15 @@ static enum weir_outcome emit_of_another_age(struct weir_subject *subject, struc
     return emit_now_and_then(subject, message, &output);
 }
 
+static void check_time(void *user, rd_kafka_message_t *message)
+{
+    rd_kafka_timestamp_type_t type;
+    char text[24];
+    (void)user;
+    snprintf(text, sizeof text, "%.*s", (int)message->len, (const char *)message->payload);
+    cr_assert_eq(rd_kafka_message_timestamp(message, &type), base_ms + atoll(text), "number %s has another time", text);
+}
+
 /* The broker refuses whole batches, so what is wrong is sent among what is not: linger.ms gathers them. */
 static void check_refused(const char *setting, const char *value, weir_subject_rule *rule)
 {
@@ -126,6 +139,7 @@ static void check_refused(const char *setting, const char *value, weir_subject_r
     snprintf(letters, sizeof letters, "%s.dlq", stage.topic.text);
     weir_broker_topic_create(letters, 1, NULL);
     weir_stage_produce(&stage, SOME, SOME);
+    base_ms = ((int64_t)time(NULL) - 60) * 1000;
     struct weir_subject subject = {.rule = rule, .user = out.text};
     weir_subject_start(&subject, WEIR_STAGE_SETTINGS(&stage, "weir.retry.attempts.max", "2", "weir.retry.base.ms", "10",
                                                      "linger.ms", "50"));
@@ -134,11 +148,13 @@ static void check_refused(const char *setting, const char *value, weir_subject_r
     cr_assert_eq(weir_subject_close(&subject), WEIR_OK, "%s", subject.closed_error.text);
     cr_assert(weir_subject_adds_up(&subject));
     weir_subject_destroy(&subject);
-    cr_assert_eq(stats.counters.acked, (uint64_t)(SOME - SOME / 10));
+    cr_assert_eq(stats.counters.acked, (uint64_t)(SOME - SOME / 10), "%d acked, %d dead",
+                 (int)stats.counters.acked, (int)stats.counters.dead_lettered);
     cr_assert_eq(stats.counters.dead_lettered, (uint64_t)(SOME / 10));
     cr_assert_eq(stats.counters.output_failures, 2u * SOME / 10);
     weir_broker_watermarks(out.text, 0, &low, &high);
     cr_assert_eq(high, SOME - SOME / 10);
+    cr_assert_eq(weir_broker_read(out.text, check_time, NULL), (uint64_t)(SOME - SOME / 10));
     weir_broker_watermarks(letters, 0, &low, &high);
     cr_assert_eq(high, SOME / 10);
     weir_broker_topic_delete(letters);

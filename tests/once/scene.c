@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FINISH_MS = 180000, KEYS_MAX = 1000, SLOWER = 20 };
+enum { FINISH_MS = 180000, KEYS_MAX = 1000, SLOWER = 10 };
 
 /* What a run takes at all members, from their next one on. */
 static void set_pace(struct weir_once *once, uint64_t work_us)

@@ -53,7 +53,7 @@ bool weir_once_transaction_stays(const struct weir_once *once);
 void weir_once_continue(struct weir_once *once, unsigned member);
 void weir_once_restart_broker(struct weir_once *once, unsigned down_ms);
 
-/** Wait until `share` percent of all offsets are committed. The members then work at a twentieth of their pace until the
+/** Wait until `share` percent of all offsets are committed. The members then work at a tenth of their pace until the
  *  next wait, so that what is done meanwhile finds them at work, however long it takes. */
 void weir_once_await(struct weir_once *once, unsigned share);
 /** Wait until the group has committed everything; end the members; read and judge: no duplicate, no loss. */
