@@ -7,6 +7,10 @@ test_suites_apart=(mutants exactly-once chaos) # run only when named
 # Run first under valgrind, which then has translated most of what the others of the simulation run.
 test_warm_up='consumer/loses_no_output_under_everything_at_once batches/lose_no_output_under_everything_at_once'
 test_warm_up+=' consumer/writes_exactly_once_under_everything_at_once'
+test_warm_up+=' priority/loses_nothing_and_keeps_the_order_under_everything_at_once'
+test_warm_up+=' key_state/is_kept_from_message_to_message_of_its_key_and_of_no_other'
+test_warm_up+=' filters/keep_the_rate_of_all_and_start_no_more_whatever_the_number_of_keys'
+test_warm_up+=' circuit_breaker/is_opened_by_an_overloaded_downstream_where_that_is_asked_for'
 test_suites_of_librdkafka=(unit scenario sim broker chaos exactly-once) # which another librdkafka can be tried with
 
 lane_of() { # PART

@@ -548,6 +548,7 @@ Test(handles, that_are_out_for_less_than_a_millisecond_are_not_taken_for_forgott
 {
     static const char *const options[] = {"weir.handler.warn.ms", "1000", NULL};
     static const struct weir_own owns[] = {{give_out_each, options}, {give_out_each, abandon}};
+    unsigned messages = weir_test_scaled(20000);
     for (size_t index = 0; index < WEIR_COUNT(owns); index++) {
         weir_log_set(count_reports, NULL, WEIR_LOG_WARN);
         struct weir_world *world = weir_world_create(&(struct weir_world_settings){.seed = index + 1,
@@ -558,9 +559,9 @@ Test(handles, that_are_out_for_less_than_a_millisecond_are_not_taken_for_forgott
                                                                                    .driver_data = &owns[index]});
         given_out = reported = 0;
         weir_world_start(world);
-        weir_world_produce_during(world, 30 * SECOND, 60000);
+        weir_world_produce_during(world, messages * SECOND / 2000, messages);
         cr_assert(weir_world_run_until_finished(world, 60 * SECOND));
-        cr_assert_eq(given_out, 60000u, "%u were given out", given_out);
+        cr_assert_eq(given_out, messages, "%u were given out", given_out);
         cr_assert_eq(reported, 0u, "%u were taken for forgotten", reported);
         cr_assert_eq(weir_own_stats().counters.dead_lettered, 0u);
         weir_own_close_world(world);
