@@ -15,8 +15,8 @@ test_suites_of_librdkafka=(unit scenario sim broker chaos exactly-once) # which 
 
 lane_of() { # PART
     case $1 in
-    *scenario | install | examples | fuzz) echo waits ;;
-    broker | chaos | stores | exactly-once) echo broker ;;
+    *scenario) echo waits ;;
+    install | examples | fuzz | broker | chaos | stores | exactly-once) echo broker ;;
     *) echo computes ;;
     esac
 }

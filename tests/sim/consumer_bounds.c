@@ -31,9 +31,7 @@ static struct weir_world *make(const struct weir_own *own, unsigned messages)
 static uint64_t begin(struct weir_message *message, struct weir_world_process *process)
 {
     uint64_t run;
-    weir_world_begin(process, weir_message_topic(message), weir_message_partition(message),
-                     weir_message_offset(message), weir_message_key(message), weir_message_key_size(message),
-                     weir_message_attempt(message), &run);
+    weir_own_begin(message, process, &run);
     return run;
 }
 

@@ -123,8 +123,7 @@ static struct weir_later straggler;
 static enum weir_outcome give_out_first(struct weir_message *message, void *user)
 {
     uint64_t run;
-    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
-                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     bool first = straggler.message == NULL;
     weir_world_end(user, run, first ? WEIR_RETRY : WEIR_ACK);
     if (!first)
@@ -181,8 +180,7 @@ static enum weir_outcome fail_first(struct weir_message *message, void *user)
 {
     uint64_t run;
     enum weir_outcome outcome = WEIR_ACK;
-    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
-                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     if (weir_message_offset(message) == 0 && first_runs++ == 0)
         outcome = weir_retry_after(message, 500, "it fails at first");
     weir_world_end(user, run, outcome);

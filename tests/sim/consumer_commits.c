@@ -20,8 +20,7 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
 {
     uint64_t run;
     int64_t offset = weir_message_offset(message);
-    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), offset,
-                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     runs_of_first += offset == 0;
     if (offset >= out_from && offset < out_below && offset != not_out) {
         weir_message_later(message);

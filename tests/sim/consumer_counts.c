@@ -31,8 +31,7 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
         awake_ns = 0;
         commits_before_run = commits_of(world);
     }
-    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
-                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     enum weir_outcome outcome = asked < answer_runs ? answer : asked < answer_runs + retry_runs ? WEIR_RETRY : WEIR_ACK;
     asked++;
     weir_world_end(user, run, outcome);

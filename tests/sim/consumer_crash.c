@@ -103,9 +103,7 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
     int32_t partition = weir_message_partition(message);
     int64_t offset = weir_message_offset(message);
     uint64_t run;
-    enum weir_outcome outcome =
-        weir_world_begin(process, weir_message_topic(message), partition, offset, weir_message_key(message),
-                         weir_message_key_size(message), weir_message_attempt(message), &run);
+    enum weir_outcome outcome = weir_own_begin(message, process, &run);
     const struct weir_journal *journal = weir_own_consumer()->journal;
     play.wrong_marks += atomic_load(&journal->file->alone) != (message->crashes > 0 ? journal->generation : 0);
     if (message->crashes > 0) {
@@ -138,8 +136,7 @@ static int is_wanted(struct weir_message *message, void *user)
 static void on_filtered(struct weir_message *message, void *user)
 {
     uint64_t run;
-    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
-                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     play.filtered++;
     if (message->crashes > 0) {
         play.filtered_suspects++;

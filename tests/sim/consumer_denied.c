@@ -33,8 +33,7 @@ static void finish(void *handle, enum weir_outcome outcome)
 static enum weir_outcome give_out(struct weir_message *message, void *user)
 {
     uint64_t run;
-    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
-                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     struct weir_later later = weir_message_later(message);
     weir_world_later(user, run, finish, &later, sizeof later);
     return WEIR_LATER;

@@ -181,9 +181,7 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
 {
     struct weir_world_process *process = user;
     uint64_t run;
-    enum weir_outcome outcome = weir_world_begin(process, weir_message_topic(message), weir_message_partition(message),
-                                                 weir_message_offset(message), weir_message_key(message),
-                                                 weir_message_key_size(message), weir_message_attempt(message), &run);
+    enum weir_outcome outcome = weir_own_begin(message, process, &run);
     if (outcome == WEIR_LATER) {
         give_out(process, message, run);
         return outcome;

@@ -23,8 +23,7 @@ static uint32_t attempt_max; /* with which a run has begun */
 static enum weir_outcome on_message(struct weir_message *message, void *user)
 {
     uint64_t run;
-    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
-                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     if (weir_message_attempt(message) > attempt_max)
         attempt_max = weir_message_attempt(message);
     if (holds && weir_message_offset(message) == FLOOR) {

@@ -30,8 +30,7 @@ static void on_log(void *user, enum weir_log_level level, const char *text, cons
 static enum weir_outcome on_message(struct weir_message *message, void *user)
 {
     uint64_t run;
-    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
-                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     enum weir_outcome outcome = rule(message);
     if (outcome != WEIR_LATER)
         weir_world_end(user, run, outcome);

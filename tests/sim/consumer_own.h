@@ -23,6 +23,13 @@ extern const struct weir_world_driver weir_own_driver;
 struct weir_consumer *weir_own_consumer(void);
 struct weir_stats weir_own_stats(void); /* its */
 
+/** weir_world_begin(), of this message. */
+enum weir_outcome weir_own_begin(const struct weir_message *message, struct weir_world_process *process, uint64_t *run);
+
+/** Fails the test unless `finished`, and the world closes after 80 s in which all handles come back, and its verdict is
+ *  good. */
+void weir_own_check_finished(struct weir_world *world, struct weir_world_process *process, uint64_t seed, bool finished);
+
 /** Close the world within a minute, see that its verdict is good, and free it. */
 void weir_own_close_world(struct weir_world *world);
 

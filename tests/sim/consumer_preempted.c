@@ -49,8 +49,7 @@ Test(preempted, runs_are_all_committed_when_a_partition_has_been_drained)
 static enum weir_outcome acks(struct weir_message *message, void *user)
 {
     uint64_t run;
-    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
-                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     weir_world_end(user, run, WEIR_ACK);
     return WEIR_ACK;
 }
@@ -197,8 +196,7 @@ static uint64_t charged_max;
 static enum weir_outcome give_out_for_long(struct weir_message *message, void *user)
 {
     uint64_t run;
-    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
-                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     weir_world_later(user, run, finish_later, &(struct weir_later){message, weir_message_later(message).generation},
                      sizeof(struct weir_later));
     return WEIR_LATER;
@@ -251,8 +249,7 @@ static uint64_t answered;
 static enum weir_outcome give_out_some(struct weir_message *message, void *user)
 {
     uint64_t run;
-    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
-                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     bool gives_out = weir_message_offset(message) % 4 == 0 && weir_message_attempt(message) < 3;
     gives_out &= given_out_count < GIVEN_OUT_MAX / 2;
     weir_world_end(user, run, gives_out ? WEIR_RETRY : WEIR_ACK);

@@ -18,8 +18,7 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
 {
     uint64_t run;
     struct weir_world *world = weir_world_of(user);
-    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
-                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     if (slow)
         weir_simulation_stall(weir_world_simulation(world), message->partition->resident.home,
                               HANDLER_MS * (SECOND / 1000));

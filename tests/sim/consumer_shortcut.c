@@ -18,8 +18,7 @@ static uint64_t at_once, queued, out_of_place;
 static uint64_t begin(struct weir_message *message, void *user)
 {
     uint64_t run;
-    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
-                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     if (message->owner)
         queued++;
     else

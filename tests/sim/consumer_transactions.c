@@ -31,8 +31,7 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
     uint64_t run;
     char text[32];
     weir_world_epoch(user, message->epoch);
-    weir_world_begin(user, weir_message_topic(message), weir_message_partition(message), weir_message_offset(message),
-                     weir_message_key(message), weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     if (weir_message_key_size(message) == 2 && memcmp(weir_message_key(message), "k1", 2) == 0) {
         kept[kept_count++ % 16] = weir_message_later(message);
         return WEIR_LATER;

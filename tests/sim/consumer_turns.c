@@ -101,8 +101,7 @@ static enum weir_outcome on_message(struct weir_message *message, void *user)
     int32_t partition = weir_message_partition(message);
     int64_t offset = weir_message_offset(message);
     uint64_t run;
-    weir_world_begin(user, "orders", partition, offset, weir_message_key(message), weir_message_key_size(message),
-                     weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     if (partition == 1 && offset == 0)
         return give_out(&play.gate, message, user, run, GATE_NS);
     if (partition == 0 && offset == 0 && play.stuck == STUCK_LATER)

@@ -458,9 +458,7 @@ static enum weir_outcome use(struct weir_message *message, void *user)
     world_states.kept += created == world_states.created;
     held->in_run = true;
     uint64_t run;
-    enum weir_outcome outcome = weir_world_begin(user, weir_message_topic(message), weir_message_partition(message),
-                                                 weir_message_offset(message), weir_message_key(message),
-                                                 weir_message_key_size(message), weir_message_attempt(message), &run);
+    enum weir_outcome outcome = weir_own_begin(message, user, &run);
     if (outcome == WEIR_LATER) {
         struct handed handed = {weir_message_later(message), held};
         weir_world_later(user, run, finish_handed, &handed, sizeof handed);

@@ -57,8 +57,7 @@ static enum weir_outcome handle(struct weir_message *message, void *user)
     int64_t offset = weir_message_offset(message);
     uint64_t run;
     play.process = user;
-    weir_world_begin(user, topics[topic], weir_message_partition(message), offset, weir_message_key(message),
-                     weir_message_key_size(message), weir_message_attempt(message), &run);
+    weir_own_begin(message, user, &run);
     cr_assert_lt(play.count, (unsigned)STARTS_MAX);
     play.starts[play.count++] = (uint8_t)topic;
     play.counts[topic]++;
