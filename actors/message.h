@@ -156,10 +156,9 @@ static inline uint32_t weir_ms_of(uint64_t now_ns)
 {
     return (uint32_t)(now_ns / 1000000);
 }
-/* Negative before it. Of times that are less than 24 days apart. */
-static inline int32_t weir_ms_since(uint32_t ms, uint64_t now_ns)
+static inline uint32_t weir_ms_since(uint32_t ms, uint64_t now_ns)
 {
-    return (int32_t)(weir_ms_of(now_ns) - ms);
+    return weir_ms_of(now_ns) - ms;
 }
 
 /* Free messages of one owner. */

@@ -271,7 +271,7 @@ static void set_gauge(_Atomic uint64_t *gauge, uint64_t value)
 static uint64_t pulled_ns(const struct weir_partition *partition, const struct weir_message *message)
 {
     uint64_t now_ns = weir_worker_now_ns(partition->resident.home);
-    uint64_t age_ns = (uint64_t)(uint32_t)weir_ms_since(message->pulled_ms, now_ns) * 1000000;
+    uint64_t age_ns = (uint64_t)weir_ms_since(message->pulled_ms, now_ns) * 1000000;
     return age_ns < now_ns ? now_ns - age_ns : 1;
 }
 

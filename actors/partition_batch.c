@@ -72,7 +72,7 @@ static uint32_t find_due_ms(const struct weir_partition *partition, const struct
     const struct weir_message *message = key->first;
     for (uint64_t left = key->count < room ? key->count : room; left > 0 && !message->settled;
          left--, message = message->next) {
-        int32_t left_ms = message->put_off ? -weir_ms_since(message->due_ms, now_ns) : 0;
+        int32_t left_ms = message->put_off ? (int32_t)-weir_ms_since(message->due_ms, now_ns) : 0;
         longest_ms = left_ms > 0 && (uint32_t)left_ms > longest_ms ? (uint32_t)left_ms : longest_ms;
     }
     return longest_ms;

@@ -89,8 +89,7 @@ void weir_partition_finish_with(struct weir_partition *partition, struct weir_ke
 /* The first message of a READY key is out with a handle. From now on, as the list is in the order of this time. */
 static void await_answer(struct weir_partition *partition, struct weir_key *key)
 {
-    key->first->given_out_ms =
-        weir_ms_of(weir_partition_now_ns(partition) + WEIR_MS_NS - 1); /* never overdue too early */
+    key->first->given_out_ms = weir_ms_of(weir_partition_now_ns(partition));
     weir_partition_enter_list(partition, key, WEIR_KEY_LATER);
 }
 
@@ -327,7 +326,8 @@ static void check_later(struct weir_partition *partition)
     for (struct weir_key *key = partition->later.first, *next; key; key = next) {
         next = key->list_after;
         struct weir_message *message = key->first;
-        if (weir_ms_since(message->given_out_ms, weir_partition_now_ns(partition)) < (int64_t)limit_ms)
+        /* More, as this counts a part of a millisecond as one: never overdue too early. */
+        if (weir_ms_since(message->given_out_ms, weir_partition_now_ns(partition)) <= limit_ms)
             return; /* the list is in the order in which they were given out */
         bool abandon = weir_partition_abandons(partition) && !weir_partition_is_stale(partition, message) &&
                        message->outcome == WEIR_LATER;
