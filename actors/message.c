@@ -333,11 +333,15 @@ enum weir_outcome weir_dead(struct weir_message *message, const char *reason)
 
 /* ---- handles ---- */
 
-/* Threads inside weir_later_finish(), striped so that they do not share a cache line. */
+/* Threads inside weir_later_finish(), striped so that they do not share a cache line, and by the phase in which they came:
+ * who waits for them changes it, and waits for those of the one before only, however many come meanwhile. Twice, as a
+ * thread may have read the phase long before it is counted. */
 #define STRIPES 16
 static struct {
-    _Alignas(64) _Atomic uint64_t count;
+    _Alignas(64) _Atomic uint64_t count[2];
 } finishers[STRIPES];
+static _Atomic unsigned finishers_phase; /* its last bit; written under finishers_lock */
+static pthread_mutex_t finishers_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static _Atomic uint64_t *stripe(void)
 {
@@ -345,15 +349,20 @@ static _Atomic uint64_t *stripe(void)
     static _Thread_local unsigned mine;
     if (mine == 0)
         mine = atomic_fetch_add_explicit(&stripe_next, 1, memory_order_relaxed) % STRIPES + 1;
-    return &finishers[mine - 1].count;
+    return &finishers[mine - 1].count[atomic_load_explicit(&finishers_phase, memory_order_relaxed) & 1];
 }
 
 void weir_later_quiesce(void)
 {
-    for (size_t index = 0; index < STRIPES; index++) {
-        while (atomic_load_explicit(&finishers[index].count, memory_order_acquire) != 0)
-            sched_yield(); /* a finish is a few hundred instructions */
+    pthread_mutex_lock(&finishers_lock);
+    for (unsigned round = 0; round < 2; round++) {
+        unsigned phase = atomic_fetch_add_explicit(&finishers_phase, 1, memory_order_seq_cst) & 1;
+        for (size_t index = 0; index < STRIPES; index++) {
+            while (atomic_load_explicit(&finishers[index].count[phase], memory_order_acquire) != 0)
+                sched_yield(); /* a finish is a few hundred instructions */
+        }
     }
+    pthread_mutex_unlock(&finishers_lock);
 }
 
 /* The letter of a message that is abandoned tells its headers while the holder may ask for them, and they are parsed by
