@@ -333,9 +333,9 @@ enum weir_outcome weir_dead(struct weir_message *message, const char *reason)
 
 /* ---- handles ---- */
 
-/* Threads inside weir_later_finish(), striped so that they do not share a cache line, and by the phase in which they came:
- * who waits for them changes it, and waits for those of the one before only, however many come meanwhile. Twice, as a
- * thread may have read the phase long before it is counted. */
+/* Threads inside weir_later_finish(), striped so that they do not share a cache line, and by the phase in which they
+ * came: who waits for them changes it, and waits for those of the one before only, however many come meanwhile. Twice,
+ * as a thread may have read the phase long before it is counted. */
 #define STRIPES 16
 static struct {
     _Alignas(64) _Atomic uint64_t count[2];

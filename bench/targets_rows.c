@@ -111,8 +111,8 @@ void weir_bench_target_flight(const struct weir_bench_lab *lab, const struct wei
     weir_bench_lab_topic(lab, &topic, name, sizeof name);
     /* librdkafka 2.0 looks at a full queue again after up to a second: it has to hold what is handled meanwhile. */
     bool is_fast = ceiling > 500000;
-    /* A worker that sleeps takes its time to wake up, so not too many; one whose processor is taken away holds up all its
-     * partitions, so not too few. */
+    /* A worker that sleeps takes its time to wake up, so not too many; one whose processor is taken away holds up all
+     * its partitions, so not too few. */
     const char *workers = is_fast ? "10" : "1";
     for (size_t i = 0; i < 2; i++)
         trials[i] = (struct weir_bench_trial){.arm = i ? "flight" : "bare",

@@ -321,8 +321,7 @@ int weir_fake_produce(struct weir_kafka *kafka, const struct weir_kafka_produce 
 void weir_fake_produces_purge(struct weir_fake_client *client)
 {
     while (client->produces) {
-        client->produces->error =
-            client->produces->in_refused_batch ? WEIR_KAFKA_TOO_LARGE : WEIR_KAFKA_RETRIABLE;
+        client->produces->error = client->produces->in_refused_batch ? WEIR_KAFKA_TOO_LARGE : WEIR_KAFKA_RETRIABLE;
         client->produces->text = "purged";
         report(client->produces);
     }

@@ -148,8 +148,8 @@ static void check_refused(const char *setting, const char *value, weir_subject_r
     cr_assert_eq(weir_subject_close(&subject), WEIR_OK, "%s", subject.closed_error.text);
     cr_assert(weir_subject_adds_up(&subject));
     weir_subject_destroy(&subject);
-    cr_assert_eq(stats.counters.acked, (uint64_t)(SOME - SOME / 10), "%d acked, %d dead",
-                 (int)stats.counters.acked, (int)stats.counters.dead_lettered);
+    cr_assert_eq(stats.counters.acked, (uint64_t)(SOME - SOME / 10), "%d acked, %d dead", (int)stats.counters.acked,
+                 (int)stats.counters.dead_lettered);
     cr_assert_eq(stats.counters.dead_lettered, (uint64_t)(SOME / 10));
     cr_assert_eq(stats.counters.output_failures, 2u * SOME / 10);
     weir_broker_watermarks(out.text, 0, &low, &high);

@@ -1,8 +1,8 @@
 /*
  * Goal: an output that its topic never takes costs its own message only: that one ends in the dead letter topic, and
- * all others are seen once. Method: some messages emit what is too large, without a key to a compacted topic, to a topic
- * that denies it by an ACL, or to a partition that there is not; brokers refuse batches as a whole, so others emit to
- * those topics what they take.
+ * all others are seen once. Method: some messages emit what is too large, without a key to a compacted topic, to a
+ * topic that denies it by an ACL, or to a partition that there is not; brokers refuse batches as a whole, so others
+ * emit to those topics what they take.
  */
 #include "tests/once/scene.h"
 #include <inttypes.h>

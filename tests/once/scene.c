@@ -145,15 +145,17 @@ void weir_once_stop_in_transaction(struct weir_once *once, unsigned member)
     uint64_t deadline_ms = weir_broker_now_ms() + WEIR_BROKER_WAIT_MS;
     once->stops++;
     once->inside++;
+    set_pace(once, once->work_us); /* they are in one most of the time */
     for (;;) {
         check_unfinished(once);
         cr_assert_lt(weir_broker_now_ms(), deadline_ms, "it is never in a transaction");
         weir_member_signal(&once->members[member], SIGSTOP);
         if (weir_once_transaction_stays(once))
-            return;
+            break;
         weir_member_signal(&once->members[member], SIGCONT);
         weir_broker_pause_briefly();
     }
+    set_pace(once, once->work_us * SLOWER);
 }
 
 void weir_once_continue(struct weir_once *once, unsigned member)

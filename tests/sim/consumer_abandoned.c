@@ -1,6 +1,6 @@
 /*
- * Messages that were given out by WEIR_LATER, not answered in time, and given up: whoever holds the handle may answer at
- * the worst moment, and their letter may be refused.
+ * Messages that were given out by WEIR_LATER, not answered in time, and given up: whoever holds the handle may answer
+ * at the worst moment, and their letter may be refused.
  */
 #include "actors/consumer.h"
 #include "tests/sim/consumer_own.h"

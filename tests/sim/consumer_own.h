@@ -28,7 +28,8 @@ enum weir_outcome weir_own_begin(const struct weir_message *message, struct weir
 
 /** Fails the test unless `finished`, and the world closes after 80 s in which all handles come back, and its verdict is
  *  good. */
-void weir_own_check_finished(struct weir_world *world, struct weir_world_process *process, uint64_t seed, bool finished);
+void weir_own_check_finished(struct weir_world *world, struct weir_world_process *process, uint64_t seed,
+                             bool finished);
 
 /** Close the world within a minute, see that its verdict is good, and free it. */
 void weir_own_close_world(struct weir_world *world);
