@@ -358,23 +358,30 @@ static void print_sample(const struct weir_bench_lab *lab, const struct weir_ben
     fflush(stdout);
 }
 
+/* False where it took too long, and was ended. */
+static bool run_command(const struct command *command, char *output, size_t size, int *status, struct rusage *usage)
+{
+    int end;
+    pid_t child = spawn(command, &end);
+    bool in_time = read_end(end, output, size);
+    if (!in_time)
+        kill(child, SIGKILL);
+    close(end);
+    if (wait4(child, status, 0, usage) != child)
+        weir_bench_die("wait4: %s", strerror(errno));
+    return in_time;
+}
+
 static void run_once(const struct weir_bench_lab *lab, struct weir_bench_trial *trial, size_t run)
 {
     char output[2000]; /* less than a sample holds */
     struct command command;
     struct rusage usage;
-    int end, status;
+    int status;
     compose(lab, trial, &command);
     if (trial->left_out || trial->missing[0] || !is_there(lab, trial, &command))
         return;
-    pid_t child = spawn(&command, &end);
-    bool in_time = read_end(end, output, sizeof output);
-    if (!in_time)
-        kill(child, SIGKILL);
-    close(end);
-    if (wait4(child, &status, 0, &usage) != child)
-        weir_bench_die("wait4: %s", strerror(errno));
-    if (!in_time)
+    if (!run_command(&command, output, sizeof output, &status, &usage))
         snprintf(trial->missing, sizeof trial->missing, "run %zu took longer than %d s", run + 1, ARM_SECONDS_MAX);
     else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         snprintf(trial->missing, sizeof trial->missing, "run %zu failed (wait status 0x%x)", run + 1, (unsigned)status);
@@ -391,16 +398,12 @@ static void warm_up(const struct weir_bench_lab *lab, const struct weir_bench_tr
 {
     char output[2000];
     struct command command;
-    int end;
+    struct rusage usage;
+    int status;
     compose(lab, trial, &command);
-    if (trial->left_out || access(command.program, X_OK) != 0)
-        return;
-    pid_t child = spawn(&command, &end);
-    if (!read_end(end, output, sizeof output))
-        kill(child, SIGKILL);
-    close(end);
-    if (waitpid(child, NULL, 0) != child)
-        weir_bench_die("waitpid: %s", strerror(errno));
+    if (!trial->left_out && access(command.program, X_OK) == 0)
+        (void)run_command(&command, output, sizeof output, &status,
+                          &usage); /* what is wrong with it, its first run says */
 }
 
 void weir_bench_lab_run(const struct weir_bench_lab *lab, struct weir_bench_trial *trials, size_t count)

@@ -2,8 +2,8 @@
 # The tests: what is run in which lane, and what came of it. Sourced by ./dev; the suites are in tools/suites.sh.
 #
 # A suite is run in parts: `asan` is asan/unit, asan/scenario and asan/sim. Three lanes run side by side, a shell each, one
-# part at a time: scenarios, which mostly wait; parts with a real Kafka, or with programs as users have them; and parts
-# that compute, which give way.
+# part at a time: scenarios, which mostly wait; parts with a real Kafka, before which programs as users have them and the
+# fuzzers are run, as there is time; and parts that compute, which give way.
 #
 # Totals are taken from what each runner says at its end; a part that ran nothing, or ended badly without naming a
 # failed test, counts as one failure. They are kept in build/logs/test.totals, a line a part.

@@ -12,10 +12,10 @@
  *   P3. After a producer has failed for good, the next is not made before REPLACE_NS have passed: until then a produce
  *       is refused as RETRIABLE. A cause that stays (no right to idempotent writes) costs one client a second.
  *   P4. What waits in librdkafka is bounded by its queue.buffering.max.messages and .kbytes: then WEIR_FULL.
- *   P5. A broker refuses a batch as a whole, and then every message in it, be it for one that is too large, has no key
- * in a compacted topic, or a time that the topic does not take. So none is believed to be to blame before it has been
- *       refused alone: it goes out again by a second producer, whose batches are of one message. That one is control's,
- *       and made when it is first needed.
+ *   P5. A broker refuses a batch as a whole, and then every message in it, be it for one that is too large, that has no
+ *       key in a compacted topic, or a time that the topic does not take. So none is blamed before it has been refused
+ *       alone: it goes out again by a second producer, whose batches are of one message. That one is control's, and
+ *       made when it is first needed.
  */
 #include "actors/librdkafka/client.h"
 #include "runtime/log.h"

@@ -21,7 +21,7 @@ struct weir_once {
     const char *instance;                                    /* prefix of group.instance.id; NULL: dynamic members */
     bool is_kip848;                                          /* group.protocol=consumer */
     const char *window;                                      /* weir.window.messages.max; NULL: the default */
-    uint64_t work_us;
+    uint64_t work_us;                                        /* of a run, at full pace */
 };
 
 /* What is to be seen of all messages. */
