@@ -28,12 +28,20 @@ struct event {
     struct event *next, **link; /* all that are queued, to be freed with the simulation */
 };
 
+/* Something that can happen now: a worker's step, or an event (worker NULL). */
+struct place {
+    struct weir_worker *worker;
+    uint64_t system_number;
+};
+
 struct weir_simulation {
     struct weir_seam seam;
     struct weir_random random;
     uint64_t now_ns, step_ns_max;
     unsigned short_percent;
     struct weir_system *systems, **systems_end; /* in the order of creation */
+    struct place *places;                       /* of the choice under way */
+    size_t room;                                /* in it: for events, and for every worker */
     struct weir_timers events;
     struct event *event_list;
     weir_simulation_observer *observer;
@@ -65,6 +73,18 @@ static uint64_t virtual_entropy(const struct weir_seam *seam)
 
 /* ---- life ---- */
 
+/* For more places to choose from. */
+static bool make_room(struct weir_simulation *simulation, size_t more)
+{
+    size_t room = simulation->room + more;
+    struct place *places = weir_memory_resize(simulation->places, room * sizeof *places);
+    if (!places)
+        return false;
+    simulation->places = places;
+    simulation->room = room;
+    return true;
+}
+
 struct weir_simulation *weir_simulation_create(uint64_t seed)
 {
     struct weir_simulation *simulation = weir_memory_allocate_zeroed(1, sizeof *simulation);
@@ -76,6 +96,10 @@ struct weir_simulation *weir_simulation_create(uint64_t seed)
     simulation->hash = HASH_START;
     weir_random_init(&simulation->random, seed);
     weir_timers_init(&simulation->events);
+    if (!make_room(simulation, 1)) {
+        weir_memory_free(simulation);
+        return NULL;
+    }
     return simulation;
 }
 
@@ -91,6 +115,7 @@ void weir_simulation_destroy(struct weir_simulation *simulation)
         next = event->next;
         weir_memory_free(event);
     }
+    weir_memory_free(simulation->places);
     weir_memory_free(simulation);
 }
 
@@ -99,6 +124,10 @@ struct weir_system *weir_simulation_system(struct weir_simulation *simulation, u
     struct weir_system *system = weir_system_build(workers, pool_threads, &simulation->seam, true, NULL);
     if (!system)
         return NULL;
+    if (!make_room(simulation, system->worker_count)) {
+        weir_system_destroy(system);
+        return NULL;
+    }
     for (unsigned i = 0; i < system->worker_count; i++)
         system->workers[i]->short_percent = simulation->short_percent;
     *simulation->systems_end = system;
@@ -181,6 +210,11 @@ static bool is_stalled(const struct weir_simulation *simulation, const struct we
     return worker->stalled_until_ns > simulation->now_ns;
 }
 
+static bool is_event_due(const struct weir_simulation *simulation)
+{
+    return weir_timers_next_due_ns(&simulation->events) <= simulation->now_ns;
+}
+
 static bool is_ready(const struct weir_simulation *simulation, const struct weir_worker *worker)
 {
     return !worker->in_step && !is_stalled(simulation, worker) &&
@@ -188,29 +222,18 @@ static bool is_ready(const struct weir_simulation *simulation, const struct weir
             weir_worker_sees_victim(worker, simulation->now_ns));
 }
 
-/* Something that can happen now: a worker's step, or an event (worker NULL). */
-struct place {
-    struct weir_worker *worker;
-    uint64_t system_number;
-};
-
-/* Count the places; where `index` is one of them, `place` gets it. */
-static uint64_t scan(const struct weir_simulation *simulation, uint64_t index, struct place *place)
+/* Find the places, in the simulation's array, and count them. An event is the first, if any is due. */
+static uint64_t find_places(struct weir_simulation *simulation)
 {
-    uint64_t count = 0, system_number = 0;
-    if (weir_timers_next_due_ns(&simulation->events) <= simulation->now_ns) {
-        *place = (struct place){NULL, 0};
-        count++;
-    }
-    for (struct weir_system *system = simulation->systems; system; system = system->next, system_number++) {
-        for (unsigned i = 0; i < system->worker_count && !system->is_crashed; i++) {
-            if (!is_ready(simulation, system->workers[i]))
-                continue;
-            if (count++ == index)
-                *place = (struct place){system->workers[i], system_number};
-        }
-    }
-    return count;
+    struct place *place = simulation->places;
+    uint64_t system_number = 0;
+    if (is_event_due(simulation))
+        *place++ = (struct place){NULL, 0};
+    for (struct weir_system *system = simulation->systems; system; system = system->next, system_number++)
+        for (unsigned i = 0; i < system->worker_count && !system->is_crashed; i++)
+            if (is_ready(simulation, system->workers[i]))
+                *place++ = (struct place){system->workers[i], system_number};
+    return (uint64_t)(place - simulation->places);
 }
 
 static void mix(struct weir_simulation *simulation, uint64_t value)
@@ -275,12 +298,11 @@ static void mix_place(struct weir_simulation *simulation, const struct place *pl
 bool weir_simulation_interleave(struct weir_simulation *simulation)
 {
     struct weir_worker *interrupted = weir_worker_current();
-    struct place place = {NULL, 0};
-    uint64_t events = weir_timers_next_due_ns(&simulation->events) <= simulation->now_ns; /* place 0, if any is due */
-    uint64_t count = scan(simulation, UINT64_MAX, &place);
+    uint64_t events = is_event_due(simulation); /* place 0 */
+    uint64_t count = find_places(simulation);
     if (count == events)
         return false;
-    scan(simulation, events + weir_random_below(&simulation->random, count - events), &place);
+    struct place place = simulation->places[events + weir_random_below(&simulation->random, count - events)];
     mix_place(simulation, &place);
     weir_worker_enter(NULL);
     step_worker(simulation, place.worker);
@@ -288,11 +310,10 @@ bool weir_simulation_interleave(struct weir_simulation *simulation)
     return true;
 }
 
-/* Run what was chosen of `count` places, and the observer. */
+/* Run one of the `count` places that were found. */
 static void run_choice(struct weir_simulation *simulation, uint64_t count)
 {
-    struct place place = {NULL, 0};
-    scan(simulation, weir_random_below(&simulation->random, count), &place);
+    struct place place = simulation->places[weir_random_below(&simulation->random, count)];
     mix_place(simulation, &place);
     if (place.worker)
         step_worker(simulation, place.worker);
@@ -303,8 +324,7 @@ static void run_choice(struct weir_simulation *simulation, uint64_t count)
 /* A step, an event, or a jump in time that ends at `end_ns` at the latest; false where nothing is left before it. */
 static bool step_until(struct weir_simulation *simulation, uint64_t end_ns)
 {
-    struct place unused;
-    uint64_t count = scan(simulation, UINT64_MAX, &unused);
+    uint64_t count = find_places(simulation);
     if (count == 0) {
         uint64_t to_ns = next_of_all_ns(simulation);
         if (to_ns == UINT64_MAX || simulation->now_ns >= end_ns)

@@ -108,11 +108,6 @@ void weir_timers_cancel(struct weir_timers *timers, struct weir_timer *timer)
         disarm(timers, timer);
 }
 
-uint64_t weir_timers_next_due_ns(const struct weir_timers *timers)
-{
-    return timers->root ? timers->root->due_ns : UINT64_MAX;
-}
-
 unsigned weir_timers_expire(struct weir_timers *timers, uint64_t now_ns, unsigned count_max)
 {
     unsigned count = 0;

@@ -32,9 +32,14 @@ void weir_timers_init(struct weir_timers *timers);
 void weir_timer_init(struct weir_timer *timer, weir_timer_callback *callback);
 void weir_timers_arm(struct weir_timers *timers, struct weir_timer *timer, uint64_t due_ns); /* must not be armed */
 void weir_timers_cancel(struct weir_timers *timers, struct weir_timer *timer);               /* not armed: nothing */
-uint64_t weir_timers_next_due_ns(const struct weir_timers *timers);                          /* UINT64_MAX: none */
 
 /* Fire what is due at `now_ns`, at most `count_max`, in due order; a callback may arm and cancel. Returns how many. */
 unsigned weir_timers_expire(struct weir_timers *timers, uint64_t now_ns, unsigned count_max);
+
+/* UINT64_MAX: none. */
+static inline uint64_t weir_timers_next_due_ns(const struct weir_timers *timers)
+{
+    return timers->root ? timers->root->due_ns : UINT64_MAX;
+}
 
 #endif

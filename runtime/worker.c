@@ -246,14 +246,6 @@ struct weir_system *weir_worker_system(const struct weir_worker *worker)
     return worker->system;
 }
 
-bool weir_worker_has_own_work(const struct weir_worker *worker)
-{
-    if (worker->is_pool)
-        return weir_pool_count(worker->system->pool) > 0;
-    return worker->resident_count > 0 || !weir_stack_is_empty(&worker->inbox) ||
-           !weir_run_queue_is_empty(&worker->queue) || (worker->lower && weir_worker_queued(worker) > 0);
-}
-
 bool weir_worker_has_queued(const struct weir_worker *worker)
 {
     return weir_worker_has_own_work(worker);

@@ -121,10 +121,9 @@ bool weir_system_wake_thief(struct weir_system *system, unsigned not_number);
 int weir_worker_init(struct weir_worker *worker, struct weir_system *system, unsigned number, bool is_simulated);
 void weir_worker_deinit(struct weir_worker *worker);                                            /* all but the loop */
 int weir_worker_set_levels(struct weir_worker *worker, unsigned count, unsigned share_percent); /* before start */
-void weir_worker_enter(struct weir_worker *worker); /* the calling thread is this worker's; NULL: no longer */
-bool weir_worker_step(struct weir_worker *worker);  /* true if it did anything */
-bool weir_worker_has_own_work(const struct weir_worker *worker); /* owner; timers apart */
-void weir_worker_take_inbox(struct weir_worker *worker);         /* owner: residents that others have scheduled */
+void weir_worker_enter(struct weir_worker *worker);      /* the calling thread is this worker's; NULL: no longer */
+bool weir_worker_step(struct weir_worker *worker);       /* true if it did anything */
+void weir_worker_take_inbox(struct weir_worker *worker); /* owner: residents that others have scheduled */
 
 /* roaming.c */
 bool weir_worker_run_roaming(struct weir_worker *worker);                          /* the part of a step */
@@ -137,6 +136,15 @@ bool weir_worker_sees_victim(const struct weir_worker *worker, uint64_t now_ns);
 static inline struct weir_run_queue *weir_worker_queue(struct weir_worker *worker, unsigned level)
 {
     return level == 0 ? &worker->queue : &worker->lower[level - 1];
+}
+
+/* Timers apart. Thread: owner. */
+static inline bool weir_worker_has_own_work(const struct weir_worker *worker)
+{
+    if (worker->is_pool)
+        return weir_pool_count(worker->system->pool) > 0;
+    return worker->resident_count > 0 || !weir_stack_is_empty(&worker->inbox) ||
+           !weir_run_queue_is_empty(&worker->queue) || (worker->lower && weir_worker_queued(worker) > 0);
 }
 
 static inline void weir_worker_begin_turn(struct weir_worker *worker)

@@ -423,8 +423,11 @@ Test(simulation, a_stalled_worker_does_nothing_meanwhile_and_others_take_its_roa
 
 Test(simulation, every_allocation_may_fail)
 {
-    weir_memory_fail_after(0);
-    cr_assert_null(weir_simulation_create(1));
+    for (unsigned which = 0; which < 2; which++) {
+        weir_memory_fail_after(which);
+        cr_assert_null(weir_simulation_create(1));
+    }
+    weir_memory_fail_after(UINT64_MAX);
     struct weir_simulation *simulation = weir_simulation_create(1);
     cr_assert_not_null(simulation);
     weir_memory_fail_after(0);
@@ -437,7 +440,7 @@ Test(simulation, every_allocation_may_fail)
         system = weir_simulation_system(simulation, 2, 0);
         weir_memory_fail_after(UINT64_MAX);
     }
-    cr_assert_eq(failures, 9);
+    cr_assert_eq(failures, 10);
     cr_assert_null(weir_worker_uv(weir_system_worker(system, 1)));
     cr_assert_not(weir_simulation_step(simulation), "what failed was not queued");
     weir_simulation_destroy(simulation);
