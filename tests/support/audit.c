@@ -289,8 +289,21 @@ static const char *check_partition(struct weir_audit *audit, const struct weir_c
     return wrong;
 }
 
-/* Which partition is looked at in full this time, or SIZE_MAX. A walk takes as long as there are messages, so the more
- * there are the rarer it is; what is broken stays broken. */
+/* How many partitions the consumer has: new ones are put in front, and none goes before the consumer does. */
+static size_t count_partitions(struct weir_audit *audit, const struct weir_partition *first)
+{
+    if (audit->first == first)
+        return audit->count;
+    audit->first = first;
+    audit->count = 0;
+    for (const struct weir_partition *partition = first; partition; partition = partition->list_next)
+        audit->count++;
+    WEIR_CHECK(audit->count <= WEIR_AUDIT_PARTITIONS_MAX);
+    return audit->count;
+}
+
+/* Which partition is looked at in full this time, or SIZE_MAX. A walk takes as long as there are messages and buckets,
+ * so the more there are the rarer it is; what is broken stays broken. */
 static size_t choose_walk(struct weir_audit *audit, size_t count)
 {
     audit->turn++;
@@ -302,17 +315,12 @@ static size_t choose_walk(struct weir_audit *audit, size_t count)
 
 bool weir_audit_consumer(struct weir_audit *audit, const struct weir_consumer *consumer, char *text, size_t text_size)
 {
-    size_t count = 0, index = 0;
-    for (const struct weir_partition *partition = atomic_load(&consumer->partitions); partition;
-         partition = partition->list_next)
-        count++;
-    WEIR_CHECK(count <= WEIR_AUDIT_PARTITIONS_MAX);
-    size_t walked = choose_walk(audit, count);
-    for (const struct weir_partition *partition = atomic_load(&consumer->partitions); partition;
-         partition = partition->list_next, index++) {
+    const struct weir_partition *first = atomic_load(&consumer->partitions);
+    size_t count = count_partitions(audit, first), index = 0, walked = choose_walk(audit, count);
+    for (const struct weir_partition *partition = first; partition; partition = partition->list_next, index++) {
         if (index == walked)
-            audit->walk_next += partition->tracker.count / 16;
-        /* new ones are put in front: count from the end, so that each keeps its place */
+            audit->walk_next += partition->tracker.count / 16 + partition->keys.bucket_count / 32;
+        /* from the end, so that each keeps its place */
         const char *wrong = check_partition(audit, consumer, count - 1 - index, partition, index == walked);
         if (!wrong)
             continue;

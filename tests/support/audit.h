@@ -30,6 +30,8 @@ struct weir_partition;
 struct weir_audit {
     uint64_t turn; /* audits so far */
     uint64_t walks, walk_next;
+    const struct weir_partition *first; /* of the list, when it was counted last */
+    size_t count;
     uint64_t walked; /* partitions that were looked at in full, with something in flight */
     struct {
         const struct weir_partition *partition;
