@@ -45,14 +45,6 @@ configure() { # NAME DIRECTORY OPTIONS...
     quietly "configure-$name" meson setup "${again[@]}" "$directory" "$root" "$@"
 }
 
-# The programs of those suites that have sources, as ninja knows them.
-test_programs() { # SUITE...
-    local suite
-    for suite; do
-        ! compgen -G "$root/tests/$suite/*.c" >/dev/null || echo "tests/test-$suite"
-    done
-}
-
 # Each takes the targets to build; none: all.
 build_normal() { build normal "$root/build" -- "$@"; }
 build_release() { build release "$root/build/release" --buildtype=release -Dwerror=false -Dtests=disabled -- "$@"; }
@@ -61,10 +53,9 @@ build_fuzz() {
         -Djemalloc=disabled -Dc_args='-fsanitize=fuzzer-no-link' -- "$@"
 }
 build_asan() {
-    build asan "$root/build/asan" -Dplain_runner=true -Db_sanitize=address,undefined -Djemalloc=disabled \
+    build asan "$root/build/asan" -Db_sanitize=address,undefined -Djemalloc=disabled \
         -Doptimization=1 -- "$@" # built in half the time, run in a tenth more
 }
 build_tsan() {
-    build tsan "$root/build/tsan" -Dplain_runner=true -Db_sanitize=thread -Djemalloc=disabled -Doptimization=1 -- "$@"
+    build tsan "$root/build/tsan" -Db_sanitize=thread -Djemalloc=disabled -Doptimization=1 -- "$@"
 }
-build_valgrind() { build valgrind "$root/build/valgrind" -Dplain_runner=true -Djemalloc=disabled -- "$@"; }

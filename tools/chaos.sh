@@ -27,7 +27,7 @@ run_chaos() {
 part_chaos() {
     local -x WEIR_TEST_SUITE_TIMEOUT_S=$((60 * chaos_minutes + 1800))
     local name=${test_prefix}chaos
-    built "$name" "$test_build" chaos || return 0
+    built "$name" "$test_build" tests/test-chaos || return 0
     run_on_kafka "$name" run_chaos 9>&2
     grep '^{' "$logs/test-${name//\//-}.log" || true
 }

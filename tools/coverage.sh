@@ -11,7 +11,7 @@ coverage_folder=$root/build/coverage
 coverage_report=$coverage_folder/report
 
 build_coverage() {
-    build coverage "$coverage_folder" -Dplain_runner=true -Db_coverage=true -Doptimization=0 -Djemalloc=disabled \
+    build coverage "$coverage_folder" -Db_coverage=true -Doptimization=0 -Djemalloc=disabled \
         -Dc_args=-fprofile-update=atomic -- "$@"
 }
 
@@ -61,13 +61,13 @@ coverage_main() {
     local suite
     [ $# -eq 0 ] || die "coverage: takes no arguments"
     need_packages build test coverage
-    build_coverage tests/test-unit tests/test-sim tests/test-scenario || exit 1
+    build_coverage tests/plain-unit tests/plain-sim tests/plain-scenario || exit 1
     find "$coverage_folder" -name '*.gcda' -delete
     rm -rf "$coverage_report" && mkdir -p "$coverage_report"
     for suite in unit sim scenario; do
         say "[$(elapsed)] counting $suite"
         WEIR_TEST_SCALE=${WEIR_TEST_SCALE:-25} WEIR_TEST_TIMEOUT_S=240 \
-            quietly "coverage-$suite" run_plain coverage "$suite" || say "$suite has failed tests: it counts less"
+            quietly "coverage-$suite" run_plain "$coverage_folder" "$suite" || say "$suite has failed tests: it counts less"
     done
     say "[$(elapsed)] reporting"
     quietly coverage-html coverage_of --html-details "$coverage_report/index.html" || exit 1

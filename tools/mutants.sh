@@ -35,7 +35,7 @@ mutants_copy() {
 build_mutants() {
     mutants_copy || return 1
     local root=$mutants_lane/tree
-    build mutants "$mutants_lane/build" -Dplain_runner=true -Djemalloc=disabled -Doptimization=1 -Ddebug=false \
+    build mutants "$mutants_lane/build" -Djemalloc=disabled -Doptimization=1 -Ddebug=false \
         -Dwerror=false -Dcurl=disabled -- "$@"
 }
 
@@ -45,7 +45,7 @@ mutants_tests_of() { # PATCH
 
 mutants_run() ( # SUITE [PATTERN]
     ulimit -t "$mutants_processor_s_max"
-    "$mutants_lane/build/tests/test-$1" --jobs 2 "${2:-}"
+    "$mutants_lane/build/tests/plain-$1" --jobs 2 "${2:-}"
 )
 
 # Says who has noticed, and how, from a runner's output: nothing for a failed test, else how it ended.
@@ -63,7 +63,7 @@ mutants_noticed() { # LOG
 mutants_try() { # PATCH
     local log=$mutants_lane/log suite pattern noticed=
     while read -r suite pattern; do
-        if ! ninja -C "$mutants_lane/build" "tests/test-$suite" >"$log" 2>&1; then
+        if ! ninja -C "$mutants_lane/build" "tests/plain-$suite" >"$log" 2>&1; then
             grep -m 1 'error:' "$log" >&2 || tail -n 5 "$log" >&2
             echo "NOT CAUGHT: does not compile"
             return 1
@@ -95,7 +95,7 @@ mutants_clean() {
     echo "== without a mutant"
     mutants_run sim || return 1
     while read -r suite pattern; do
-        [ "$suite" = sim ] && [ -n "$("$mutants_lane/build/tests/test-sim" --list "$pattern")" ] && continue
+        [ "$suite" = sim ] && [ -n "$("$mutants_lane/build/tests/plain-sim" --list "$pattern")" ] && continue
         mutants_run "$suite" "$pattern" || return 1
     done < <(for patch; do mutants_tests_of "$patch"; done | sort -u)
 }
@@ -159,7 +159,7 @@ part_mutants() {
         run_part mutants true
         return
     fi
-    if ! build_mutants tests/test-sim tests/test-unit tests/test-stores; then
+    if ! build_mutants tests/plain-sim tests/plain-unit tests/plain-stores; then
         keep_totals mutants 0 1 0
         return
     fi

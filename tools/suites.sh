@@ -4,13 +4,20 @@
 
 test_suites_all=(unit scenario sim seeds install examples asan tsan valgrind fuzz broker stores)
 test_suites_apart=(mutants exactly-once chaos) # run only when named
-# Run first under valgrind, which then has translated most of what the others of the simulation run.
-test_warm_up='consumer/loses_no_output_under_everything_at_once batches/lose_no_output_under_everything_at_once'
-test_warm_up+=' consumer/writes_exactly_once_under_everything_at_once'
-test_warm_up+=' priority/loses_nothing_and_keeps_the_order_under_everything_at_once'
-test_warm_up+=' key_state/is_kept_from_message_to_message_of_its_key_and_of_no_other'
-test_warm_up+=' filters/keep_the_rate_of_all_and_start_no_more_whatever_the_number_of_keys'
-test_warm_up+=' circuit_breaker/is_opened_by_an_overloaded_downstream_where_that_is_asked_for'
+# Run first under valgrind, which then has translated most of what the others of their suite run.
+declare -A test_warm_up=(
+    [scenario]='consumer_hello/messages_come_are_committed_and_do_not_come_again
+        consumer_outputs/arrive_in_transactions
+        consumer_api/keeps_the_order_of_keys_across_retries_and_commits_to_the_end
+        kafka_group/a_second_member_takes_half_in_a_cooperative_group'
+    [sim]='consumer/loses_no_output_under_everything_at_once
+        batches/lose_no_output_under_everything_at_once
+        consumer/writes_exactly_once_under_everything_at_once
+        priority/loses_nothing_and_keeps_the_order_under_everything_at_once
+        key_state/is_kept_from_message_to_message_of_its_key_and_of_no_other
+        filters/keep_the_rate_of_all_and_start_no_more_whatever_the_number_of_keys
+        circuit_breaker/is_opened_by_an_overloaded_downstream_where_that_is_asked_for'
+)
 test_suites_of_librdkafka=(unit scenario sim broker chaos exactly-once) # which another librdkafka can be tried with
 
 lane_of() { # PART
@@ -33,25 +40,22 @@ jobs_of() { # SUITE
     if [ "$1" = scenario ]; then echo 4; else echo 2; fi
 }
 
-# A suite's executable; without sources there is none, which run_part reports as a part without tests.
 run_criterion() { # SUITE
     local filter=()
     [ -z "$test_filter" ] || filter=(--filter "*$test_filter*")
-    [ -x "$test_folder/tests/test-$1" ] || return 0
     "$test_folder/tests/test-$1" --verbose --jobs "$(jobs_of "$1")" --timeout "${WEIR_TEST_TIMEOUT_S:-120}" "${filter[@]}"
 }
 
 # The same under a sanitizer or valgrind, which is what the prefix is for.
-run_plain() { # DIRECTORY SUITE [PREFIX...]
-    local program=$root/build/$1/tests/test-$2 jobs
+run_plain() { # BUILD SUITE [PREFIX...]
+    local program=$1/tests/plain-$2 jobs
     jobs=$(jobs_of "$2")
     shift 2
-    [ -x "$program" ] || return 0
     "$@" "$program" --jobs "$jobs" "$test_filter"
 }
 
 part_of_normal_build() { # PART
-    built "$test_prefix$1" "$test_build" "$1" || return 0
+    built "$test_prefix$1" "$test_build" "tests/test-$1" || return 0
     run_part "$test_prefix$1" run_criterion "$1"
 }
 
@@ -61,7 +65,7 @@ part_sim() { part_of_normal_build "$1"; }
 
 # The simulated consumer under thousands of seeds.
 part_seeds() {
-    built seeds build_normal sim || return 0
+    built seeds build_normal tests/test-sim || return 0
     local -x WEIR_TEST_SCALE=${WEIR_TEST_SEEDS_PERCENT:-500} WEIR_TEST_TIMEOUT_S=900
     local test_filter=${test_filter:-consumer/}
     run_part seeds run_criterion sim
@@ -85,8 +89,8 @@ part_asan() { # PART
     local -x WEIR_TEST_SCALE=25 WEIR_TEST_TIMEOUT_S=240
     local -x ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
     local -x UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-    built "$1" build_asan unit scenario sim || return 0
-    run_part "$1" run_plain asan "${1#*/}"
+    built "$1" build_asan tests/plain-{unit,scenario,sim} || return 0
+    run_part "$1" run_plain "$root/build/asan" "${1#*/}"
 }
 
 part_tsan() { # PART
@@ -94,10 +98,10 @@ part_tsan() { # PART
     local -x WEIR_TEST_SCALE=25 WEIR_TEST_TIMEOUT_S=240
     [ "${1#*/}" != sim ] || WEIR_TEST_SCALE=5 # it has one thread: what races is in the other two
     local -x TSAN_OPTIONS=suppressions=$root/tests/support/tsan.supp:second_deadlock_stack=1:history_size=4
-    built "$1" build_tsan unit scenario sim || return 0
+    built "$1" build_tsan tests/plain-{unit,scenario,sim} || return 0
     # ThreadSanitizer of gcc 12 cannot run where the kernel spreads addresses over more than 28 bits.
     setarch -R true 2>/dev/null && fixed=(setarch -R)
-    run_part "$1" run_plain tsan "${1#*/}" "${fixed[@]}"
+    run_part "$1" run_plain "$root/build/tsan" "${1#*/}" "${fixed[@]}"
 }
 
 # Uninitialised and freed memory. Leaks are looked for in the unit suite only: simulated processes that crash leave
@@ -106,13 +110,14 @@ part_tsan() { # PART
 part_valgrind() { # PART
     local -x WEIR_TEST_SCALE=5 WEIR_TEST_TIMEOUT_S=480
     local leaks=(--leak-check=no)
-    built "$1" build_valgrind unit scenario sim || return 0
+    built "$1" build_normal tests/plain-{unit,scenario,sim} || return 0
+    [ -n "$test_filter" ] || local -x WEIR_TEST_WARM_UP=${test_warm_up[${1#*/}]:-}
     case ${1#*/} in
-    sim) [ -n "$test_filter" ] || local -x WEIR_TEST_WARM_UP="$test_warm_up" ;;
     unit) leaks=(--leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite) ;;
     scenario) local -x WEIR_TEST_MEMORY_STATUS=9 WEIR_TEST_TIMEOUT_S=100 WEIR_TEST_WAIT_S=25 ;;
     esac
-    run_part "$1" run_plain valgrind "${1#*/}" valgrind -q --error-exitcode=9 --fair-sched=yes "${leaks[@]}"
+    run_part "$1" run_plain "$root/build" "${1#*/}" valgrind -q --error-exitcode=9 --fair-sched=yes \
+        --sanity-level=0 "${leaks[@]}"
 }
 
 # Each parser on bytes made up from its corpus, for a few seconds; one that finds nothing to complain of has passed.
@@ -147,7 +152,7 @@ run_fuzzers() { # FUZZER...
 }
 
 part_broker() {
-    built "${test_prefix}broker" "$test_build" broker || return 0
+    built "${test_prefix}broker" "$test_build" tests/test-broker || return 0
     run_on_kafka "${test_prefix}broker" run_broker
 }
 
@@ -155,7 +160,7 @@ part_broker() {
 part_exactly-once() {
     local name=$test_prefix$1
     local log=$logs/test-${name//\//-}.log
-    built "$name" "$test_build" once || return 0
+    built "$name" "$test_build" tests/test-once || return 0
     rm -f "$log"
     run_on_kafka "$name" run_once
     [ ! -f "$log" ] || show_counts "$log"
@@ -196,7 +201,7 @@ run_broker() {
 }
 
 part_stores() {
-    built stores build_normal stores || return 0
+    built stores build_normal tests/test-stores || return 0
     run_on_kafka stores run_stores
 }
 

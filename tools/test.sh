@@ -137,11 +137,10 @@ show_failure() { # NAME LOG
 }
 
 # A part that could not be built is one failure of that name.
-built() { # NAME BUILD_FUNCTION [SUITE...]
-    local name=$1 function=$2 targets
+built() { # NAME BUILD_FUNCTION [TARGET...]
+    local name=$1 function=$2
     shift 2
-    mapfile -t targets < <(test_programs "$@")
-    "$function" "${targets[@]}" && return
+    "$function" "$@" && return
     keep_totals "$name" 0 1 0
     return 1
 }

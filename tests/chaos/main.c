@@ -44,13 +44,8 @@ static FILE *progress;
 
 /* ---- assertions outside of a test framework ---- */
 
-void plain_test_register(struct plain_test *test)
-{
-    (void)test; /* this program has none */
-}
-
 /* In the child: what fails an assertion ends the run; its members end with it. */
-_Noreturn void plain_test_fail(const char *file, int line, const char *condition, const char *format, ...)
+_Noreturn void weir_test_fail(const char *file, int line, const char *condition, const char *format, ...)
 {
     char text[384];
     va_list arguments;

@@ -46,7 +46,7 @@ Test(fake_group, a_lone_member_gets_every_partition)
 
 Test(fake_group, cooperative_members_move_partitions_without_ever_sharing_one)
 {
-    for (uint64_t seed = 0; seed < 40; seed++) {
+    for (uint64_t seed = 0; seed < weir_test_scaled(40); seed++) {
         struct stage stage = probe_stage(seed, 6);
         struct probe a, b, c, *all[] = {&a, &b, &c};
         probe_start(&a, &stage, &cooperative);
@@ -72,7 +72,7 @@ Test(fake_group, cooperative_members_move_partitions_without_ever_sharing_one)
 
 Test(fake_group, eager_members_give_everything_back_first)
 {
-    for (uint64_t seed = 0; seed < 20; seed++) {
+    for (uint64_t seed = 0; seed < weir_test_scaled(20); seed++) {
         struct stage stage = probe_stage(seed, 4);
         struct probe a, b, *all[] = {&a, &b};
         probe_start(&a, &stage, &eager);
@@ -505,7 +505,7 @@ Test(fake_group, an_unanswered_event_costs_even_a_lone_member_its_membership)
 
 Test(fake_group, a_round_that_begins_while_the_last_is_being_told_is_joined_too)
 {
-    for (uint64_t seed = 0; seed < 20; seed++) {
+    for (uint64_t seed = 0; seed < weir_test_scaled(20); seed++) {
         struct stage stage = probe_stage(seed, 2);
         weir_fake_settings(stage.cluster)->heartbeat_ns = 0; /* it may hear of the next round before its share */
         struct probe probe;
@@ -533,7 +533,7 @@ static size_t revoked_from(const struct probe *probe)
 
 Test(fake_group, cooperative_shares_are_sticky)
 {
-    for (uint64_t seed = 0; seed < 10; seed++) {
+    for (uint64_t seed = 0; seed < weir_test_scaled(10); seed++) {
         struct stage stage = probe_stage(seed, 6);
         struct probe a, b, c, *all[] = {&a, &b, &c};
         probe_start(&a, &stage, &cooperative);
@@ -585,7 +585,7 @@ Test(fake_group, a_static_member_that_dies_owing_a_join_leaves_no_partition_behi
  * every partition is held. */
 Test(fake_group, partitions_have_one_holder_whoever_comes_and_goes)
 {
-    for (uint64_t seed = 100; seed < 160; seed++) {
+    for (uint64_t seed = 100; seed < 100 + weir_test_scaled(60); seed++) {
         struct stage stage = probe_stage(seed, 7);
         struct weir_random random;
         weir_random_init(&random, seed);

@@ -247,7 +247,7 @@ Test(fake_request, every_request_is_answered_exactly_once)
                                                    .fetch_committed_error = 200,
                                                    .watermarks_error = 200,
                                                    .seek_error = 300};
-    for (uint64_t seed = 0; seed < 60; seed++) {
+    for (uint64_t seed = 0; seed < weir_test_scaled(60); seed++) {
         struct probe probe;
         struct stage stage = begin(&probe, seed, 50);
         weir_fake_set_faults(stage.cluster, &faults);

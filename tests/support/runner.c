@@ -3,14 +3,17 @@
  * abort or a hang fails that test and no other. Several run at a time; what a test writes is shown when it fails, and
  * a test that passed is named when it was slow, and one that was skipped with its reason: it counts as passed.
  *
- * Usage: test-unit [--list] [--verbose] [--jobs N] [PATTERN]     PATTERN: part of "suite/name"
+ * Test()'s options are Criterion's alone: a test that has any is refused here.
+ *
+ * Usage: plain-unit [--list] [--verbose] [--jobs N] [PATTERN]     PATTERN: part of "suite/name"
  * WEIR_TEST_TIMEOUT_S (120): a test that takes longer is killed and has failed.
  * WEIR_TEST_MEMORY_STATUS: the status by which a memory checker ends a test. Where it makes tests so slow that they
  * miss their own limits, only that status and signals are failures; what failed otherwise is named and not counted, and
  * more than half of those is a failure.
- * WEIR_TEST_WARM_UP: names of tests, with spaces between. The runner itself runs them first, with as few seeds as they
- * can, and counts none. For valgrind, which translates code as a process first runs it: those that are forked
+ * WEIR_TEST_WARM_UP: names of tests, with white space between. The runner itself runs them first, with as few seeds as
+ * they can, and counts none. For valgrind, which translates code as a process first runs it: those that are forked
  * afterwards find what is translated. Such a test may leave nothing behind that another of its process would notice.
+ * Where one fails, all are run without: among them it will fail again, and count.
  * Ends with the line "N passed, N failed", and status 1 if any failed or none ran.
  *
  * Thread: one. SIGCHLD, SIGINT and SIGTERM are blocked and taken by sigtimedwait, so nothing here races with a handler.
@@ -30,18 +33,18 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { JOBS_MAX = 16, TIMEOUT_S_DEFAULT = 120, SLOW_S = 10, SKIPPED_STATUS = 79 };
+enum { JOBS_MAX = 16, WARM_UP_MAX = 32, TIMEOUT_S_DEFAULT = 120, SLOW_S = 10, SKIPPED_STATUS = 79 };
 
 struct job {
-    const struct plain_test *test; /* NULL: a free place */
+    const struct criterion_test *test; /* NULL: a free place */
     pid_t pid;
     int output; /* what the test writes */
     double started_s;
     bool expired;
 };
 
-static struct plain_test *tests;
-static struct plain_test **tests_end = &tests;
+/* What Test() of Criterion's header leaves behind, a pointer a test; the linker names the ends of such a section. */
+extern const struct criterion_test *const __start_cr_tst[], *const __stop_cr_tst[];
 
 static struct job jobs[JOBS_MAX];
 static sigset_t signals;
@@ -50,13 +53,18 @@ static double timeout_s;
 static int memory_status; /* 0: none */
 static int passed, failed, unjudged;
 
-void plain_test_register(struct plain_test *test)
+/* ---- what the header leaves to Criterion's library ---- */
+
+void criterion_internal_test_setup(void) {}
+
+void criterion_internal_test_main(void (*test)(void))
 {
-    *tests_end = test;
-    tests_end = &test->next;
+    test();
 }
 
-void plain_test_fail(const char *file, int line, const char *condition, const char *format, ...)
+void criterion_internal_test_teardown(void) {}
+
+void weir_test_fail(const char *file, int line, const char *condition, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -68,7 +76,7 @@ void plain_test_fail(const char *file, int line, const char *condition, const ch
     _exit(1); /* no exit handlers: a leak report after a failed test would only hide it */
 }
 
-void plain_test_skip(const char *format, ...)
+void weir_test_skip(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -78,6 +86,8 @@ void plain_test_skip(const char *format, ...)
     fflush(NULL);
     _exit(SKIPPED_STATUS);
 }
+
+/* ---- the runner ---- */
 
 static double now_s(void)
 {
@@ -102,12 +112,23 @@ _Noreturn static void run_child(const struct job *job, pid_t runner)
     dup2(job->output, STDOUT_FILENO);
     dup2(job->output, STDERR_FILENO);
     setvbuf(stdout, NULL, _IOLBF, 0); /* a crash must not swallow it */
-    job->test->run();
+    job->test->test();
     exit(0); /* sanitizers and valgrind report leaks here */
 }
 
-static void start(struct job *job, const struct plain_test *test)
+static bool has_options(const struct criterion_test *test)
 {
+    const struct criterion_test_extra_data *data = test->data;
+    return data->kind_ != CR_TEST_NORMAL || data->init || data->fini || data->signal || data->exit_code ||
+           data->disabled || data->timeout > 0;
+}
+
+static void start(struct job *job, const struct criterion_test *test)
+{
+    if (has_options(test)) {
+        fprintf(stderr, "%s/%s: Test() has options that this runner does not know\n", test->category, test->name);
+        exit(2);
+    }
     char path[] = "/tmp/weir-test-XXXXXX";
     *job = (struct job){.test = test, .output = mkstemp(path), .started_s = now_s()};
     if (job->output < 0)
@@ -154,7 +175,7 @@ static void report(const struct job *job, int status)
            : ok     ? "passed"
            : missed ? "not judged"
                     : "FAILED",
-           job->test->suite, job->test->name, seconds);
+           job->test->category, job->test->name, seconds);
     if (job->expired)
         printf(", killed: longer than WEIR_TEST_TIMEOUT_S=%.0f", timeout_s);
     else if (WIFSIGNALED(status))
@@ -224,10 +245,11 @@ static bool idle(void)
 
 static void run_all(const char *pattern, unsigned job_count, bool list)
 {
-    for (struct plain_test *test = tests; test; test = test->next) {
+    for (const struct criterion_test *const *place = __start_cr_tst; place < __stop_cr_tst; place++) {
+        const struct criterion_test *test = *place;
         char name[512];
         struct job *job;
-        snprintf(name, sizeof name, "%s/%s", test->suite, test->name);
+        snprintf(name, sizeof name, "%s/%s", test->category, test->name);
         if (!strstr(name, pattern))
             continue;
         if (list) {
@@ -242,26 +264,63 @@ static void run_all(const char *pattern, unsigned job_count, bool list)
         wait_a_while();
 }
 
-static const struct plain_test *find(const char *name)
+static const struct criterion_test *find(const char *name)
 {
-    for (const struct plain_test *test = tests; test; test = test->next) {
-        size_t size = strlen(test->suite);
-        if (strncmp(name, test->suite, size) == 0 && name[size] == '/' && strcmp(name + size + 1, test->name) == 0)
+    for (const struct criterion_test *const *place = __start_cr_tst; place < __stop_cr_tst; place++) {
+        const struct criterion_test *test = *place;
+        size_t size = strlen(test->category);
+        if (strncmp(name, test->category, size) == 0 && name[size] == '/' && strcmp(name + size + 1, test->name) == 0)
             return test;
     }
     fprintf(stderr, "WEIR_TEST_WARM_UP: there is no test %s\n", name);
     exit(2);
 }
 
-static void warm_up(char *names)
+static void run_warm_up(const struct criterion_test *const *first, size_t count)
 {
     const char *scale = getenv("WEIR_TEST_SCALE");
     char kept[16];
     snprintf(kept, sizeof kept, "%s", scale ? scale : "100");
     setenv("WEIR_TEST_SCALE", "0", 1);
-    for (char *rest, *name = strtok_r(names, " ", &rest); name; name = strtok_r(NULL, " ", &rest))
-        find(name)->run();
+    for (size_t index = 0; index < count; index++)
+        first[index]->test();
     setenv("WEIR_TEST_SCALE", kept, 1);
+}
+
+/* A child is the runner from here on, if it comes through the warm-up; else this process is, when it returns. */
+static void warm_up(char *names)
+{
+    const struct criterion_test *first[WARM_UP_MAX];
+    size_t count = 0;
+    int warm[2], status;
+    for (char *rest, *name = strtok_r(names, " \n", &rest); name && count < WARM_UP_MAX;
+         name = strtok_r(NULL, " \n", &rest))
+        first[count++] = find(name);
+    if (pipe(warm) != 0)
+        fatal("pipe");
+    fflush(NULL);
+    pid_t parent = getpid(), child = fork();
+    if (child < 0)
+        fatal("fork");
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(1);
+        run_warm_up(first, count);
+        if (write(warm[1], "", 1) != 1)
+            fatal("write");
+        close(warm[0]);
+        close(warm[1]);
+        return;
+    }
+    close(warm[1]);
+    bool is_warm = read(warm[0], &(char){0}, 1) == 1;
+    close(warm[0]);
+    if (waitpid(child, &status, 0) != child)
+        fatal("waitpid");
+    if (is_warm)
+        exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+    puts("the warm-up failed");
 }
 
 int main(int argc, char **argv)
@@ -286,13 +345,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "--jobs %u: must be 1..%d; WEIR_TEST_TIMEOUT_S: must be above 0\n", job_count, JOBS_MAX);
         return 2;
     }
+    if (getenv("WEIR_TEST_WARM_UP") && !list)
+        warm_up(getenv("WEIR_TEST_WARM_UP"));
     sigemptyset(&signals);
     sigaddset(&signals, SIGCHLD);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
     sigprocmask(SIG_BLOCK, &signals, NULL);
-    if (getenv("WEIR_TEST_WARM_UP") && !list)
-        warm_up(getenv("WEIR_TEST_WARM_UP"));
     run_all(pattern, job_count, list);
     if (list)
         return 0;

@@ -49,8 +49,9 @@ static void expect_shares(unsigned count, unsigned share, const uint32_t *sizes,
 Test(levels, give_each_lower_one_its_share_to_the_unit_while_all_wait)
 {
     static const uint32_t ones[WEIR_LEVELS_MAX] = {1, 1, 1, 1, 1, 1, 1, 1};
+    const unsigned wanted = weir_test_scaled(50), step = wanted < 50 ? 50 / wanted : 1;
     for (unsigned count = 2; count <= WEIR_LEVELS_MAX; count++)
-        for (unsigned share = 1; share * (count - 1) <= 50; share++)
+        for (unsigned share = 1; share * (count - 1) <= 50; share += step)
             expect_shares(count, share, ones, count);
 }
 
