@@ -237,13 +237,27 @@ static void request(struct weir_control *control, enum weir_control_state state,
         *tag = tag_new;
 }
 
+/* The states in which some partition is due, as bits: in most turns none. */
+static unsigned due_states(const struct weir_control *control)
+{
+    unsigned states = 0;
+    WEIR_EACH_PARTITION (partition, control)
+        if (weir_control_is_due(control, partition, partition->control.state))
+            states |= 1u << partition->control.state;
+    return states;
+}
+
 void weir_control_request(struct weir_control *control)
 {
     const struct weir_kafka_ops *ops = control->consumer->kafka->ops;
     if (control->left)
         return;
-    request(control, WEIR_CONTROL_READ, ops->fetch_committed, &control->read_tag);
-    request(control, WEIR_CONTROL_RESOLVE, ops->fetch_watermarks, &control->watermarks_tag);
-    if (control->phase == WEIR_PHASE_NONE && control->closing < WEIR_CLOSING_LEAVE) /* never while an answer is due */
+    unsigned due = due_states(control);
+    if (due & 1u << WEIR_CONTROL_READ)
+        request(control, WEIR_CONTROL_READ, ops->fetch_committed, &control->read_tag);
+    if (due & 1u << WEIR_CONTROL_RESOLVE)
+        request(control, WEIR_CONTROL_RESOLVE, ops->fetch_watermarks, &control->watermarks_tag);
+    /* never while an answer is due */
+    if (due & 1u << WEIR_CONTROL_SEEK && control->phase == WEIR_PHASE_NONE && control->closing < WEIR_CLOSING_LEAVE)
         request(control, WEIR_CONTROL_SEEK, ops->seek, &control->seek_tag);
 }
