@@ -49,7 +49,7 @@ configure() { # NAME DIRECTORY OPTIONS...
 build_normal() { build normal "$root/build" -- "$@"; }
 build_release() { build release "$root/build/release" --buildtype=release -Dwerror=false -Dtests=disabled -- "$@"; }
 build_fuzz() {
-    CC=clang build fuzz "$root/build/fuzz" -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false \
+    CC=clang build fuzz "$root/build/fuzz" -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 \
         -Djemalloc=disabled -Dc_args='-fsanitize=fuzzer-no-link' -- "$@"
 }
 build_asan() {

@@ -508,7 +508,7 @@ Test(priority, shares_the_rate_of_all_topics_likewise)
     static const char *const options[] = {TWO, "weir.rate.messages.per.second", "100", NULL};
     make((struct scene){options});
     play.run_ns = 0;
-    send(LOW, 6000);
+    send(LOW, 3000);
     weir_world_start(play.world);
     weir_world_run(play.world, 3 * SECOND);
     unsigned alone = within(LOW, 10 * SECOND);
@@ -520,7 +520,7 @@ Test(priority, shares_the_rate_of_all_topics_likewise)
         cr_assert(play.waited_ns[index] > 0 && play.waited_ns[index] < 150 * MS, "it has waited for %llu ms",
                   (unsigned long long)(play.waited_ns[index] / MS));
     }
-    send(HIGH, 4000);
+    send(HIGH, 2500);
     weir_world_run(play.world, 3 * SECOND);
     unsigned low = play.counts[LOW], high = within(HIGH, 20 * SECOND);
     low = play.counts[LOW] - low;
