@@ -2,7 +2,8 @@
  * Preemption in the simulation. Its events and its workers' steps come one after the other, those of threads between
  * any two instructions of each other: what a step makes visible half done, and what it believes after somebody else has
  * changed it, no order of whole steps shows. So the suite sim has the actors compiled with -finstrument-functions, and
- * wherever one of their functions begins or ends, another worker may make a step, or a test's own event happen.
+ * wherever one of their functions begins or ends, another worker may make a step, or a test's own event happen. A few
+ * are left out that only compute and are called most (meson.build).
  *
  * Not within the functions that Kafka calls (it would be entered twice), nor while a partition is being pulled: control
  * would wait for the end of the pull, which could not come; nor between the decision that a handler starts and its
