@@ -8,11 +8,16 @@
 
 enum { FINISH_MS = 180000, KEYS_MAX = 1000, SLOWER = 10 };
 
-/* What a run takes at all members, from their next one on. */
+/* What a run takes at a member, from its next one on. */
+static void set_pace_of(struct weir_once *once, unsigned member, uint64_t work_us)
+{
+    atomic_store(&once->members[member].board->sleep_us, work_us);
+}
+
 static void set_pace(struct weir_once *once, uint64_t work_us)
 {
     for (unsigned member = 0; member < WEIR_ONCE_MEMBERS_MAX; member++)
-        atomic_store(&once->members[member].board->sleep_us, work_us);
+        set_pace_of(once, member, work_us);
 }
 
 void weir_once_set(struct weir_once *once, const char *scene, uint64_t messages, unsigned keys, uint64_t work_us,
@@ -145,7 +150,8 @@ void weir_once_stop_in_transaction(struct weir_once *once, unsigned member)
     uint64_t deadline_ms = weir_broker_now_ms() + WEIR_BROKER_WAIT_MS;
     once->stops++;
     once->inside++;
-    set_pace(once, once->work_us); /* they are in one most of the time */
+    set_pace(once, once->work_us * SLOWER);   /* so that work is left, however often it is tried */
+    set_pace_of(once, member, once->work_us); /* it is in one most of the time */
     for (;;) {
         check_unfinished(once);
         cr_assert_lt(weir_broker_now_ms(), deadline_ms, "it is never in a transaction");
