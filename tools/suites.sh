@@ -114,7 +114,7 @@ part_valgrind() { # PART
     [ -n "$test_filter" ] || local -x WEIR_TEST_WARM_UP=${test_warm_up[${1#*/}]:-}
     case ${1#*/} in
     unit) leaks=(--leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite) ;;
-    scenario) local -x WEIR_TEST_MEMORY_STATUS=9 WEIR_TEST_TIMEOUT_S=100 WEIR_TEST_WAIT_S=25 ;;
+    scenario) local -x WEIR_TEST_MEMORY_STATUS=9 WEIR_TEST_TIMEOUT_S=60 WEIR_TEST_WAIT_S=25 ;;
     esac
     run_part "$1" run_plain "$root/build" "${1#*/}" valgrind -q --error-exitcode=9 --fair-sched=yes \
         --sanity-level=0 "${leaks[@]}"
