@@ -402,8 +402,7 @@ static void warm_up(const struct weir_bench_lab *lab, const struct weir_bench_tr
     int status;
     compose(lab, trial, &command);
     if (!trial->left_out && access(command.program, X_OK) == 0)
-        (void)run_command(&command, output, sizeof output, &status,
-                          &usage); /* what is wrong with it, its first run says */
+        (void)run_command(&command, output, sizeof output, &status, &usage); /* its first run tells what is wrong */
 }
 
 void weir_bench_lab_run(const struct weir_bench_lab *lab, struct weir_bench_trial *trials, size_t count)

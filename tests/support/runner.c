@@ -293,9 +293,13 @@ static void warm_up(char *names)
     const struct criterion_test *first[WARM_UP_MAX];
     size_t count = 0;
     int warm[2], status;
-    for (char *rest, *name = strtok_r(names, " \n", &rest); name && count < WARM_UP_MAX;
-         name = strtok_r(NULL, " \n", &rest))
+    for (char *rest, *name = strtok_r(names, " \n", &rest); name; name = strtok_r(NULL, " \n", &rest)) {
+        if (count == WARM_UP_MAX) {
+            fprintf(stderr, "WEIR_TEST_WARM_UP: more than %d tests\n", WARM_UP_MAX);
+            exit(2);
+        }
         first[count++] = find(name);
+    }
     if (pipe(warm) != 0)
         fatal("pipe");
     fflush(NULL);

@@ -5,27 +5,12 @@
  * reports the free that is not ordered after it whether it was hit or not.
  */
 #include "runtime/check.h"
-#include "runtime/system.h"
-#include "tests/support/test.h"
 #include "tests/support/wait.h"
+#include "tests/unit/running.h"
 #include <sched.h>
 
 static struct weir_system *world;
 static _Atomic uint64_t done_count;
-
-static void start(unsigned workers)
-{
-    struct weir_error error = {0};
-    world = weir_system_create(workers, 0, weir_seam_system(), &error);
-    cr_assert_not_null(world, "%s", error.text);
-    cr_assert_eq(weir_system_start(world, &error), 0, "%s", error.text);
-}
-
-static void finish(void)
-{
-    weir_system_stop(world);
-    weir_system_destroy(world);
-}
 
 #define CYCLES 200
 
@@ -96,11 +81,11 @@ static void keeper_turn(struct weir_actor *actor, struct weir_worker *worker)
 Test(worker, a_resident_that_is_idle_may_be_freed_though_its_senders_have_not_returned)
 {
     cycles_left = weir_test_scaled(CYCLES);
-    start(3);
+    world = weir_test_system(3);
     weir_resident_init(&keeper, weir_system_worker(world, 1), keeper_turn, 1, 1);
     weir_resident_notify(&keeper);
     cr_assert(weir_test_reaches(&done_count, 1));
-    finish();
+    weir_test_system_end(world);
 }
 
 /* The same with a sender that is no worker. */
@@ -136,7 +121,7 @@ static void registrar_turn(struct weir_actor *actor, struct weir_worker *worker)
 
 Test(worker, a_resident_may_be_freed_though_an_outside_sender_has_not_returned)
 {
-    start(1);
+    world = weir_test_system(1);
     weir_resident_init(&registrar, weir_system_worker(world, 1), registrar_turn, 1, 1);
     unsigned cycles = weir_test_scaled(2000);
     for (unsigned i = 0; i < cycles; i++) {
@@ -147,5 +132,5 @@ Test(worker, a_resident_may_be_freed_though_an_outside_sender_has_not_returned)
             weir_resident_send(&outside_mortal->resident, &outside_mails[mail]);
         cr_assert(weir_test_reaches(&freed_count, i + 1));
     }
-    finish();
+    weir_test_system_end(world);
 }

@@ -5,10 +5,9 @@
  */
 #include "runtime/check.h"
 #include "runtime/random.h"
-#include "runtime/system.h"
 #include "tests/support/dies.h"
-#include "tests/support/test.h"
 #include "tests/support/wait.h"
+#include "tests/unit/running.h"
 #include <pthread.h>
 #include <sched.h>
 #include <uv.h>
@@ -17,18 +16,9 @@
 static struct weir_system *world;
 static _Atomic uint64_t wrong, done_count;
 
-static void start(unsigned workers)
-{
-    struct weir_error error = {0};
-    world = weir_system_create(workers, 0, weir_seam_system(), &error);
-    cr_assert_not_null(world, "%s", error.text);
-    cr_assert_eq(weir_system_start(world, &error), 0, "%s", error.text);
-}
-
 static void finish(void)
 {
-    weir_system_stop(world);
-    weir_system_destroy(world);
+    weir_test_system_end(world);
     cr_assert_eq(atomic_load(&wrong), 0);
 }
 
@@ -78,7 +68,7 @@ Test(worker, residents_run_at_home_one_at_a_time_and_no_notify_is_lost)
 {
     pthread_t threads[NOTIFIERS];
     notifies_each = weir_test_scaled(100000);
-    start(3);
+    world = weir_test_system(3);
     for (unsigned i = 0; i < RESIDENTS; i++)
         weir_resident_init(&meters[i].resident, weir_system_worker(world, i % 4), meter_turn, 1, 1);
     for (unsigned i = 0; i < NOTIFIERS; i++)
@@ -131,7 +121,7 @@ Test(worker, no_wake_up_is_lost_between_sleeping_workers)
 {
     static struct weir_mail first;
     hops_max = weir_test_scaled(20000);
-    start(3);
+    world = weir_test_system(3);
     for (unsigned i = 0; i < HOPPERS; i++)
         weir_resident_init(&hoppers[i].resident, weir_system_worker(world, i), hopper_turn, 1, 1);
     weir_resident_send(&hoppers[0].resident, &first);
@@ -204,7 +194,7 @@ static void roam(unsigned workers, uint64_t each, uint64_t rounds)
 {
     roamers_each = each;
     spin_rounds = rounds;
-    start(workers);
+    world = weir_test_system(workers);
     for (unsigned i = 0; i < WEIR_COUNT(owners); i++) {
         owners[i].left = each;
         weir_resident_init(&owners[i].resident, weir_system_worker(world, 1 + i % workers), owner_turn, 1, 1);
@@ -264,7 +254,7 @@ static void dispatch_line(struct weir_actor *actor, struct weir_worker *worker)
 Test(worker, a_single_worker_runs_roaming_actors_in_the_order_of_dispatch)
 {
     static struct weir_resident resident;
-    start(1);
+    world = weir_test_system(1);
     weir_resident_init(&resident, weir_system_worker(world, 1), dispatch_line, 1, 1);
     weir_resident_notify(&resident);
     cr_assert(weir_test_reaches(&done_count, 1));
@@ -330,7 +320,7 @@ static void close_uv_periodic(struct weir_actor *actor, struct weir_worker *work
 Test(worker, residents_roaming_actors_timers_and_the_loop_all_get_their_turn)
 {
     static struct weir_resident closer;
-    start(1);
+    world = weir_test_system(1);
     weir_resident_init(&greedy, weir_system_worker(world, 1), greedy_turn, 1, 1);
     weir_resident_init(&modest, weir_system_worker(world, 1), modest_turn, 1, 1);
     weir_resident_init(&closer, weir_system_worker(world, 1), close_uv_periodic, 1, 1);
@@ -381,7 +371,7 @@ static void chained_turn(struct weir_actor *actor, struct weir_worker *worker)
 
 Test(worker, what_its_own_uv_callbacks_schedule_is_run_at_once)
 {
-    start(1);
+    world = weir_test_system(1);
     weir_timer_init(&chained_timer, on_chained_timer);
     weir_resident_init(&chained, weir_system_worker(world, 1), chained_turn, 1, 1);
     weir_resident_notify(&chained);
@@ -429,7 +419,7 @@ static void dispatch_victims(struct weir_actor *actor, struct weir_worker *worke
 Test(worker, actors_behind_a_stuck_one_are_run_by_others)
 {
     static struct weir_resident resident;
-    start(2);
+    world = weir_test_system(2);
     weir_resident_init(&resident, weir_system_worker(world, 2), dispatch_victims, 1, 1);
     weir_test_sleep_us(50000); /* the other worker sleeps by now, most likely */
     weir_resident_notify(&resident);
@@ -453,7 +443,7 @@ static void resident_blocks(struct weir_actor *actor, struct weir_worker *worker
 Test(worker, actors_behind_a_resident_that_is_stuck_are_run_by_others)
 {
     static struct weir_resident resident;
-    start(2);
+    world = weir_test_system(2);
     weir_resident_init(&resident, weir_system_worker(world, 1), resident_blocks, 1, 1);
     weir_resident_notify(&resident);
     cr_assert(weir_test_reaches(&done_count, VICTIMS + 1));
@@ -517,7 +507,7 @@ static void ask_handler(struct weir_actor *actor, struct weir_worker *worker)
 Test(worker, handlers_are_told_their_worker_and_loop_and_nobody_else_is)
 {
     static struct weir_resident on_control, on_handler;
-    start(2);
+    world = weir_test_system(2);
     weir_resident_init(&on_control, weir_system_worker(world, 0), ask_control, 1, 1);
     weir_resident_init(&on_handler, weir_system_worker(world, 2), ask_handler, 1, 1);
     weir_resident_notify(&on_control);
